@@ -1,0 +1,1 @@
+"""Data sources, composed multi-task data sets and in-memory batches."""

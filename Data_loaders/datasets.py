@@ -1,0 +1,90 @@
+"""Multi-task data sets: what they hold, how they are cached, and their list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from Data_loaders.sources import Images, Labels
+from src.utils.errors import UserError
+from src.utils.files import read_npz, write_npz
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MultiTaskDataset:
+    """Images with one class label per task.
+
+    Attributes:
+        name: of the data set.
+        task_names: one per task.
+        class_names: of every task, in the order of the class numbers.
+        x_train, x_test: uint8, shape (N, H, W) or (N, H, W, 3).
+        y_train, y_test: class numbers, shape (N, m).
+        mean, std: per channel, of pixels in [0, 1], for the normalisation.
+        max_rotation: training images are turned by up to this many degrees, either way.
+    """
+
+    name: str
+    task_names: tuple[str, ...]
+    class_names: tuple[tuple[str, ...], ...]
+    x_train: Images
+    y_train: Labels
+    x_test: Images
+    y_test: Labels
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    max_rotation: float = 0.0
+
+    def __post_init__(self) -> None:
+        tasks = len(self.task_names)
+        for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if y.ndim != 2 or y.shape != (len(x), tasks):
+                raise UserError(f"{self.name}: y_{split} has shape {y.shape}; allowed: ({len(x)}, {tasks})")
+            for task, names in enumerate(self.class_names):
+                if len(y) and not (0 <= y[:, task].min() and y[:, task].max() < len(names)):
+                    raise UserError(
+                        f"{self.name}: y_{split} of task {task + 1} ranges from {y[:, task].min()} to "
+                        f"{y[:, task].max()}; allowed: 0 to {len(names) - 1}"
+                    )
+
+    @property
+    def num_outs(self) -> list[int]:
+        """Number of classes per task."""
+        return [len(names) for names in self.class_names]
+
+
+def cached_arrays(
+    path: Path,
+    recipe: Mapping[str, Any],
+    compose: Callable[[], dict[str, np.ndarray]],
+    warn: Callable[[str], None],
+) -> dict[str, np.ndarray]:
+    """Composed arrays from the cache file, composed anew if it is missing, damaged or of another recipe.
+
+    Args:
+        path: the ``.npz`` file; the recipe is stored inside as JSON.
+        recipe: everything the arrays depend on; compared as a whole.
+        compose: makes the arrays.
+        warn: told when the cache cannot be written; the arrays are returned all the same.
+    """
+    wanted = json.dumps({"format_version": FORMAT_VERSION, **recipe}, sort_keys=True)
+    if path.exists():
+        try:
+            found = read_npz(path)
+        except UserError:
+            found = {}  # a damaged cache is made anew
+        if "recipe" in found and str(found.pop("recipe")) == wanted:
+            return found
+    arrays = compose()
+    try:
+        write_npz(path, {**arrays, "recipe": np.array(wanted)})
+    except UserError as error:
+        warn(f"the composed data are not cached: {error}")
+    return arrays

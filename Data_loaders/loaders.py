@@ -1,0 +1,116 @@
+"""In-memory batches: the data are tensors on the device, a batch is an index into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from Data_loaders.datasets import MultiTaskDataset
+from src.utils.errors import UserError
+
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Normalised images, shape (N, C, H, W), with labels, shape (N, m), on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels) or self.labels.ndim != 2:
+            raise UserError(
+                f"labels have shape {tuple(self.labels.shape)}; allowed: ({len(self.images)}, number of tasks)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All data in order, unchanged: every pass gives identical tensors."""
+        yield from zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training, validation and test data; training images are rotated by up to ``max_rotation`` degrees."""
+
+    train: TaskData
+    validation: TaskData
+    test: TaskData
+    max_rotation: float = 0.0
+
+
+def make_splits(dataset: MultiTaskDataset, device: torch.device, validation_share: float = 1 / 6) -> Splits:
+    """Normalise once, move to the device and set validation data aside, always the same ones.
+
+    Args:
+        dataset: the raw data.
+        device: where all batches come from.
+        validation_share: share of the training images set aside (10,000 of MultiMNIST's 60,000).
+    """
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(dataset.x_train))
+    held_out = round(len(order) * validation_share)
+
+    def part(x: np.ndarray, y: np.ndarray) -> TaskData:
+        return TaskData(normalise(x, dataset.mean, dataset.std, device), torch.from_numpy(y).to(device))
+
+    kept, validation = np.sort(order[held_out:]), np.sort(order[:held_out])
+    return Splits(
+        part(dataset.x_train[kept], dataset.y_train[kept]),
+        part(dataset.x_train[validation], dataset.y_train[validation]),
+        part(dataset.x_test, dataset.y_test),
+        dataset.max_rotation,
+    )
+
+
+def normalise(x: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Tensor:
+    """uint8 images (N, H, W) or (N, H, W, C) to floats (N, C, H, W), :math:`(x / 255 - mean) / std` per channel."""
+    images = torch.from_numpy(np.ascontiguousarray(x)).to(device)
+    images = images.unsqueeze(-1) if images.ndim == 3 else images  # (N, H, W) -> (N, H, W, 1)
+    scale, shift = (torch.tensor(value, device=device) for value in (std, mean))
+    return ((images.float() / 255 - shift) / scale).permute(0, 3, 1, 2)  # channels stay last in memory
+
+
+def training_batches(
+    splits: Splits, batch_size: int, seed: int, num_batches: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of shuffled, augmented training batches.
+
+    Args:
+        splits: the data.
+        batch_size: images per batch; the last batch may be smaller.
+        seed: of the order and the rotations of this epoch.
+        num_batches: stop after so many; None takes all.
+    """
+    data = splits.train
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(data), generator=generator).to(data.images.device)
+    angles = (2 * torch.rand(len(data), generator=generator) - 1).mul(splits.max_rotation).to(data.images.device)
+    for number, index in enumerate(order.split(batch_size)):
+        if number == num_batches:
+            return
+        images = data.images[index]
+        if splits.max_rotation:
+            images = rotate(images, angles[index])
+        yield images, data.labels[index]
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """Turn every image about its centre by its own angle, bilinear, corners filled with the border's pixels.
+
+    Args:
+        images: shape (N, C, H, W).
+        degrees: shape (N,), counter-clockwise.
+    """
+    angle = torch.deg2rad(degrees)
+    zero = torch.zeros_like(angle)
+    turn = torch.stack([angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero], dim=1).view(-1, 2, 3)
+    grid = affine_grid(turn, list(images.shape), align_corners=False)
+    return grid_sample(images, grid, padding_mode="border", align_corners=False)

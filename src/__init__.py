@@ -1,0 +1,1 @@
+"""Sparse deep multi-task learning by multi-objective optimisation."""

@@ -1,0 +1,1 @@
+"""Networks: backbones, MDMTN and what they share."""

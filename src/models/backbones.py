@@ -1,0 +1,47 @@
+"""The layers of each data set: the only code that knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How to make the parts of a network for one kind of image.
+
+    Attributes:
+        input_shape: of one image, (C, H, W).
+        trunk: makes the shared part; its output has ``features`` numbers.
+        monitor: makes a task's own part; its output has ``features`` numbers.
+        features: width of the representation the heads read.
+    """
+
+    input_shape: tuple[int, int, int]
+    trunk: Callable[[], nn.Sequential]
+    monitor: Callable[[], nn.Sequential]
+    features: int
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, *, batch_norm: bool) -> list[nn.Module]:
+    """Convolution, 2x2 maximum pooling, batch normalisation where asked for, ReLU."""
+    norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
+    return [nn.Conv2d(inputs, outputs, kernel), nn.MaxPool2d(2), *norm, nn.ReLU()]
+
+
+def _linear(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Flatten(), nn.Linear(inputs, outputs), nn.ReLU()]
+
+
+MULTIMNIST = Backbone(
+    input_shape=(1, 28, 28),
+    trunk=lambda: nn.Sequential(
+        *_convolution(1, 10, 5, batch_norm=False), *_convolution(10, 20, 5, batch_norm=False), *_linear(320, 50)
+    ),
+    monitor=lambda: nn.Sequential(*_convolution(1, 20, 5, batch_norm=False), *_linear(2880, 50)),
+    features=50,
+)
+
+BACKBONES = {"MultiMnist": MULTIMNIST}

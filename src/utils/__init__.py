@@ -1,0 +1,1 @@
+"""Everything that is neither data nor a network."""

@@ -1,0 +1,8 @@
+"""The one exception that means "the user can fix this"."""
+
+
+class UserError(Exception):
+    """Bad input: the message says in one line what is wrong, where, and what is allowed or to be done.
+
+    Commands print the message and leave with exit code 2; no traceback.
+    """

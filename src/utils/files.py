@@ -1,0 +1,110 @@
+"""Files that are written whole or not at all, and loaded without running code from them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from src.utils.errors import UserError
+
+
+def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Let ``write`` fill a temporary neighbour of ``path``, then move it into place in one step."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8."""
+    _write_whole(path, lambda file: _discard(file.write(text.encode())))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as indented JSON; a NaN or infinity becomes ``null`` (JSON has neither)."""
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the keys of the first one as header."""
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as one ``.npz`` file."""
+    _write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def write_torch(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values with ``torch.save``."""
+    _write_whole(path, lambda file: torch.save(dict(content), file))
+
+
+def write_picture(path: Path, save: Callable[[IO[bytes]], None]) -> None:
+    """Write a picture that ``save`` draws into an open binary file."""
+    _write_whole(path, save)
+
+
+def read_torch(path: Path) -> dict[str, Any]:
+    """Read a file of :func:`write_torch`; tensors land on the CPU and no code in the file is run."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        raise UserError(f"{path} cannot be read: it is damaged or was not written by this program") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} was not written by this program: it holds a {type(content).__name__}")
+    return content
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an ``.npz`` file (``allow_pickle=False``)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}") from error
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, AttributeError) as error:
+        raise UserError(f"{path} is damaged or no .npz file: delete it and try again") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _discard(_: object) -> None:
+    """Turn a call that returns something into one that does not."""

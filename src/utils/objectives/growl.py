@@ -1,0 +1,39 @@
+"""Group OWL (GrOWL): the OWL norm of the norms of a matrix's rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from src.utils.objectives.owl import owl_prox, owl_value
+
+
+def growl_value(rows: Tensor, theta: Tensor) -> Tensor:
+    """GrOWL penalty :math:`\\Omega(W) = \\sum_i \\theta_i \\|w_{[i]}\\|_2`.
+
+    :math:`w_{[i]}` is the row with the i-th LARGEST norm. The subgradient chosen at a zero row is zero.
+
+    Args:
+        rows: W, shape (n, d).
+        theta: non-increasing weights, shape (n,).
+
+    Source: Oswal et al., Representational similarity learning (2016); Zhang et al., Learning to share (2018).
+    """
+    return owl_value(torch.linalg.vector_norm(rows, dim=1), theta)
+
+
+def growl_prox(rows: Tensor, theta: Tensor, step: float = 1.0) -> Tensor:
+    """Proximal operator of ``step`` times :func:`growl_value`, exact.
+
+    A row keeps its direction; the vector of row norms goes through :func:`~src.utils.objectives.owl.owl_prox`.
+    Rows whose norm becomes zero are exactly zero.
+
+    Args:
+        rows: shape (n, d).
+        theta: non-increasing weights, shape (n,).
+        step: step size, at least 0.
+    """
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    shrunk = owl_prox(norms, theta, step)
+    factor = torch.where(norms > 0, shrunk / norms, 0)
+    return torch.where(shrunk.unsqueeze(1) > 0, rows * factor.unsqueeze(1), 0)

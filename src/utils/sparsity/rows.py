@@ -1,0 +1,48 @@
+"""Rows of a layer: all weights that leave one neuron or channel of the previous layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_rows(weight: Tensor) -> Tensor:
+    """Weights as rows, one per input.
+
+    Args:
+        weight: (out, in) of a linear layer or (out, in, kh, kw) of a convolution.
+
+    Returns:
+        Shape (in, out * kh * kw); for a linear layer a view, so that the rows share its memory.
+    """
+    return weight.transpose(0, 1).flatten(1)  # (out, in, ...) -> (in, out, ...) -> (in, out * ...)
+
+
+def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Inverse of :func:`to_rows` for a weight of the given shape."""
+    out, inputs, *kernel = shape
+    return rows.reshape(inputs, out, *kernel).transpose(0, 1)
+
+
+def zero_rows(rows: Tensor) -> Tensor:
+    """Which rows are zero in every entry, shape (n,), boolean."""
+    return ~(rows != 0).any(dim=1)
+
+
+def cap_zero_rows(before: Tensor, after: Tensor, max_rate: float) -> Tensor:
+    """Give rows back so that at most the share ``max_rate`` of them is newly zero.
+
+    Of the rows that ``after`` zeroes, the ones with the largest norm in ``before`` return with their
+    values in ``before``; equal norms return in the order of their index.
+
+    Args:
+        before, after: rows before and after a proximal step, shape (n, d).
+        max_rate: cap in [0, 1].
+    """
+    n = len(before)
+    zeroed = zero_rows(after)
+    surplus = zeroed.sum() - int(max_rate * n + 1e-9)
+    norms = torch.linalg.vector_norm(before, dim=1).masked_fill(~zeroed, -1.0)
+    rank = torch.empty(n, dtype=torch.long, device=before.device)
+    rank[norms.sort(descending=True, stable=True).indices] = torch.arange(n, device=before.device)
+    return torch.where((zeroed & (rank < surplus)).unsqueeze(1), before, after)

@@ -1,0 +1,1 @@
+"""Pictures and studies made from finished runs."""

@@ -1,0 +1,1 @@
+"""Parameters, the training loop, its methods and what a run leaves behind."""

@@ -1,0 +1,130 @@
+"""The paper's training method: modified weighted Chebyshev scalarization by an augmented Lagrangian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from src.models.multi_task import MultiTaskNetwork
+from src.utils.objectives.augmented_lagrangian import augmented_lagrangian, multipliers, optimal_t
+from src.utils.objectives.chebyshev import chebyshev_terms
+from src.utils.objectives.growl import growl_value
+from src.utils.objectives.owl import owl_weights
+from src.utils.sparsity.rows import to_rows
+from src.utils.training.parameters import CRITERIA, TrainingParameters
+
+
+@dataclass(frozen=True)
+class MethodState:
+    """What the method shows of itself after an epoch.
+
+    Attributes:
+        t: level of the Chebyshev terms.
+        lam: multipliers, one per objective.
+        mu: penalty coefficient.
+    """
+
+    t: float
+    lam: list[float]
+    mu: float
+
+
+class ChebyshevMethod(nn.Module):
+    """Turns the objectives of a batch into gradients, and the objectives of an epoch into multipliers.
+
+    Objectives with preference 0 give no constraint: their multiplier is 0 throughout.
+
+    Args:
+        model: the network; not kept as a submodule.
+        parameters: preferences, reference point, epsilon, mu, rho, the GrOWL weights and how t is found.
+        device: where multipliers and preferences live.
+    """
+
+    k: Tensor
+    a: Tensor
+    lam: Tensor
+    mu: Tensor
+    t: nn.Parameter | None
+
+    def __init__(self, model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device) -> None:
+        super().__init__()
+        self._settings = parameters
+        self._criterion = CRITERIA[parameters.criterion]
+        self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
+        self._theta = growl_thetas(model, parameters, device)
+        k = torch.tensor(parameters.w, device=device)
+        self.register_buffer("k", k)
+        self.register_buffer("a", torch.tensor(parameters.a, device=device))
+        self.register_buffer("lam", (k > 0) / (k > 0).sum())
+        self.register_buffer("mu", torch.tensor(parameters.mu, device=device))
+        self._active = k.nonzero().flatten()
+        trained = parameters.t_update == "optimizer"
+        self.register_parameter("t", nn.Parameter(torch.zeros((), device=device)) if trained else None)
+
+    def objectives(self, outputs: list[Tensor], labels: Tensor) -> Tensor:
+        """:math:`f = (\\Omega, f_1, ..., f_m)`, shape (m + 1,), for logits and labels (N, m)."""
+        losses = [self._criterion(output, labels[:, task]) for task, output in enumerate(outputs)]
+        return torch.stack([self.sparsity_objective(), *losses])
+
+    def sparsity_objective(self) -> Tensor:
+        """:math:`f_0 = \\Omega`: GrOWL summed over the layers; without k_0 it is measured but has no gradient."""
+        with torch.set_grad_enabled(self._settings.with_sparsity and torch.is_grad_enabled()):
+            values = [
+                growl_value(to_rows(weight), theta) for weight, theta in zip(self._weights, self._theta, strict=True)
+            ]
+            return torch.stack(values).sum() if values else torch.zeros((), device=self.k.device)
+
+    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of the augmented Lagrangian on one batch; returns the objectives, shape (m + 1,)."""
+        f = self.objectives(model(images), labels)
+        c = self._terms(f)
+        lam = self.lam[self._active]
+        # With the optimal t the derivative in t is zero, so t may be held constant in the backward pass.
+        t = optimal_t(c.detach(), lam, self.mu) if self.t is None else self.t
+        augmented_lagrangian(t, c - t, lam, self.mu).backward()  # type: ignore[no-untyped-call]
+        return f.detach()
+
+    @torch.no_grad()
+    def end_iteration(self, f: Tensor) -> None:
+        """Update the multipliers with the mean objectives of the last epoch, then mu."""
+        c = self._terms(f)
+        lam = self.lam[self._active]
+        t = optimal_t(c, lam, self.mu) if self.t is None else self.t
+        self.lam[self._active] = multipliers(c - t, lam, self.mu)
+        self.mu *= self._settings.rho
+
+    @torch.no_grad()
+    def terms(self, f: Tensor) -> Tensor:
+        """Chebyshev terms c of all objectives, shape (m + 1,)."""
+        return chebyshev_terms(f, self.k, self.a, self._settings.epsilon)
+
+    @torch.no_grad()
+    def sparsity_weight(self, f: Tensor) -> float:
+        """Multiplier estimate of the sparsity constraint at the given mean objectives; 0 without k_0."""
+        if not self._settings.with_sparsity:
+            return 0.0
+        c, lam = self._terms(f), self.lam[self._active]
+        t = optimal_t(c, lam, self.mu) if self.t is None else self.t
+        return float(multipliers(c - t, lam, self.mu)[0])
+
+    @torch.no_grad()
+    def state(self, f: Tensor) -> MethodState:
+        """t, lambda and mu, with t for the given mean objectives."""
+        c, lam = self._terms(f), self.lam[self._active]
+        t = optimal_t(c, lam, self.mu) if self.t is None else self.t
+        return MethodState(float(t), self.lam.tolist(), float(self.mu))
+
+    def _terms(self, f: Tensor) -> Tensor:
+        return chebyshev_terms(f, self.k, self.a, self._settings.epsilon)[self._active]
+
+
+def growl_thetas(model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device) -> list[Tensor]:
+    """GrOWL weights of every sparse layer, in the order of ``model.growl_layers``."""
+    return [
+        owl_weights(
+            to_rows(layer.weight).shape[0], parameters.growl_type, parameters.beta1, parameters.beta2, device=device
+        )
+        for layer in model.growl_layers(parameters.skip_layer).values()
+    ]

@@ -1,0 +1,324 @@
+"""The training loop: one for every method, data set and network."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from Data_loaders.loaders import Splits, TaskData, training_batches
+from src.models.multi_task import MultiTaskNetwork
+from src.utils.errors import UserError
+from src.utils.files import read_torch, write_torch
+from src.utils.sparsity.metrics import zero_row_rate
+from src.utils.training.chebyshev_method import ChebyshevMethod
+from src.utils.training.parameters import CRITERIA, TrainingParameters
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch ended with; a row of ``history.csv``.
+
+    Attributes:
+        phase: name of the phase.
+        iteration: of the phase, from 1.
+        epoch: of the whole run, from 1.
+        lr: learning rate.
+        objectives: sparsity objective and task losses, mean over the epoch's batches.
+        weighted_objectives: their Chebyshev terms c.
+        t, lam, mu: level, multipliers, penalty coefficient during the epoch.
+        validation_accuracy: percent per task, after what the phase does to the rows.
+        sparsity_rate: zero rows of the GrOWL layers, percent.
+        seconds: of the epoch, validation included.
+    """
+
+    phase: str
+    iteration: int
+    epoch: int
+    lr: float
+    objectives: list[float]
+    weighted_objectives: list[float]
+    t: float
+    lam: list[float]
+    mu: float
+    validation_accuracy: list[float]
+    sparsity_rate: float
+    seconds: float
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean validation accuracy of the tasks, percent."""
+        return float(np.mean(self.validation_accuracy))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model worth keeping: its state dict and the record of the epoch it comes from."""
+
+    model: dict[str, Tensor]
+    record: EpochRecord
+
+
+class RowRule(Protocol):
+    """What a phase does to the rows of the sparse layers."""
+
+    def after_step(self) -> None:
+        """Called after every optimizer step."""
+
+    def after_epoch(self, progress: float, sparsity_weight: float) -> None:
+        """Called after every epoch with the share of the phase done and the weight of the sparsity objective."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one rule for the rows.
+
+    Attributes:
+        name: unique in a run.
+        iterations: of ``num_epochs`` epochs each.
+        rule: what happens to the rows.
+        accepts: which epochs' models may be kept; if none is accepted the best of all is.
+    """
+
+    name: str
+    iterations: int
+    rule: RowRule
+    accepts: Callable[[EpochRecord], bool]
+
+
+class Observer:
+    """Told of the progress of a run; this one keeps quiet."""
+
+    def phase_starts(self, name: str, epochs: int, done: int) -> None:
+        """A phase of so many epochs starts, of which some were done before an interruption."""
+
+    def batch_ends(self, share: float) -> None:
+        """A batch is done; ``share`` of the epoch is behind."""
+
+    def epoch_ends(self, record: EpochRecord) -> None:
+        """An epoch is done."""
+
+    def message(self, text: str) -> None:
+        """Something the user should know."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy in percent and mean loss, per task."""
+
+    accuracy: list[float]
+    losses: list[float]
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, data: TaskData, criterion: str = "cross_entropy", batch_size: int = EVALUATION_BATCH
+) -> Evaluation:
+    """Test a model on all of ``data`` in evaluation mode; the model's mode is put back."""
+    was_training = model.training
+    model.eval()
+    tasks = data.labels.shape[1]
+    correct = torch.zeros(tasks, dtype=torch.float64, device=data.images.device)
+    losses = torch.zeros_like(correct)
+    for images, labels in data.batches(batch_size):
+        for task, output in enumerate(model(images)):
+            target = labels[:, task]
+            correct[task] += (output.argmax(1) == target).sum()
+            losses[task] += CRITERIA[criterion](output, target).double() * len(target)
+    model.train(was_training)
+    return Evaluation((100 * correct / len(data)).tolist(), (losses / len(data)).tolist())
+
+
+class Trainer:
+    """Runs phases one after the other and can go on where an interrupted run stopped.
+
+    Every epoch draws its random numbers from the seed and its own number, so a continued run and an
+    undisturbed one are the same.
+
+    Args:
+        model: network on ``device``.
+        method: turns objectives into gradients.
+        splits: data on ``device``.
+        parameters: of the training.
+        seed: of the order of the batches, their augmentation, and anything random in the network.
+        observer: told of the progress.
+        checkpoint: file that is written after every epoch and read by :meth:`resume`; None writes none.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskNetwork,
+        method: ChebyshevMethod,
+        splits: Splits,
+        parameters: TrainingParameters,
+        *,
+        seed: int = 0,
+        observer: Observer | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.splits = splits
+        self.parameters = parameters
+        self.seed = seed
+        self.observer = observer or Observer()
+        self.checkpoint = checkpoint
+        self.history: list[EpochRecord] = []
+        self.finished: dict[str, Snapshot] = {}
+        self._best: Snapshot | None = None
+        self._interrupted: dict[str, Any] | None = None
+
+    @property
+    def sparse_weights(self) -> dict[str, nn.Parameter]:
+        """Weights of the GrOWL layers, by layer name."""
+        layers = self.model.growl_layers(self.parameters.skip_layer)
+        return {name: layer.weight for name, layer in layers.items()}
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """A new optimizer over the model's and the method's parameters, each in exactly one group."""
+        groups = [{"params": list(part.parameters())} for part in (self.model, self.method)]
+        device = next(self.model.parameters()).device
+        return self.parameters.make_optimizer([group for group in groups if group["params"]], device)
+
+    def run(self, phase: Phase) -> Snapshot:
+        """Train one phase and return the best model it accepts, on validation accuracy.
+
+        The model is left in the state of the last epoch. A phase that an interrupted run had finished
+        returns what it found then.
+        """
+        if phase.name in self.finished:
+            return self.finished[phase.name]
+        optimizer = self.make_optimizer()
+        self._best = None
+        first = self._continue(phase, optimizer) if self._interrupted else 0
+        epochs = phase.iterations * self.parameters.num_epochs
+        self.observer.phase_starts(phase.name, epochs, first)
+        for epoch in range(first, epochs):
+            record = self._epoch(phase, optimizer, epoch, epochs)
+            self.history.append(record)
+            self._keep_best(phase, record)
+            last = epoch + 1 == epochs or self._tired(phase)
+            if last:
+                assert self._best is not None
+                self.finished[phase.name] = self._best
+            self._save(phase, optimizer, epoch + 1)
+            self.observer.epoch_ends(record)
+            if last:
+                break
+        return self.finished[phase.name]
+
+    def resume(self) -> None:
+        """Read the checkpoint; the next calls of :meth:`run` go on from there."""
+        assert self.checkpoint is not None
+        saved = read_torch(self.checkpoint)
+        self.history = [EpochRecord(**row) for row in saved["history"]]
+        self.finished = {name: _snapshot(content) for name, content in saved["finished"].items()}
+        self.model.load_state_dict(saved["model"])
+        self.method.load_state_dict(saved["method"])
+        self._interrupted = saved
+
+    def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, epoch: int, epochs: int) -> EpochRecord:
+        started = time.perf_counter()
+        iteration = epoch // self.parameters.num_epochs
+        lr = self.parameters.lr * self.parameters.lr_sched_coef ** (iteration * self.parameters.LR_scheduler)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        f = self._train_epoch(phase, optimizer)
+        state = self.method.state(f)
+        phase.rule.after_epoch((epoch + 1) / epochs, self.method.sparsity_weight(f))
+        record = EpochRecord(
+            phase=phase.name,
+            iteration=iteration + 1,
+            epoch=len(self.history) + 1,
+            lr=lr,
+            objectives=f.tolist(),
+            weighted_objectives=self.method.terms(f).tolist(),
+            **asdict(state),
+            validation_accuracy=evaluate(self.model, self.splits.validation).accuracy,
+            sparsity_rate=zero_row_rate(self.sparse_weights),
+            seconds=time.perf_counter() - started,
+        )
+        if not np.isfinite(record.objectives).all():
+            raise UserError(
+                f"training diverged in epoch {record.epoch} (objectives {record.objectives}): lower lr, {lr} now"
+            )
+        if (epoch + 1) % self.parameters.num_epochs == 0:
+            self.method.end_iteration(f)
+        return record
+
+    def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
+        total, images_seen = torch.zeros_like(self.method.k), 0
+        self.model.train()
+        limit = (self.parameters.num_batchEpoch or len(self.splits.train)) * self.parameters.batch_size
+        images_in_epoch = min(len(self.splits.train), limit)
+        for images, labels in self._batches():
+            optimizer.zero_grad()
+            total += self.method.backward(self.model, images, labels) * len(images)
+            optimizer.step()
+            phase.rule.after_step()
+            images_seen += len(images)
+            self.observer.batch_ends(images_seen / images_in_epoch)
+        return total / images_seen
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        parameters = self.parameters
+        seed = int(np.random.SeedSequence([self.seed, len(self.history)]).generate_state(1)[0])
+        torch.manual_seed(seed)  # for anything random in the network, dropout say
+        return training_batches(self.splits, parameters.batch_size, seed, parameters.num_batchEpoch)
+
+    def _keep_best(self, phase: Phase, record: EpochRecord) -> None:
+        def merit(candidate: EpochRecord) -> tuple[bool, float, float]:
+            return phase.accepts(candidate), candidate.mean_accuracy, candidate.sparsity_rate
+
+        if self._best is None or merit(record) > merit(self._best.record):
+            self._best = Snapshot(copy.deepcopy(self.model.state_dict()), record)
+
+    def _tired(self, phase: Phase) -> bool:
+        """Whether ``tol_epochs`` epochs went by since the best accepted model of this phase."""
+        if self.parameters.tol_epochs is None or self._best is None or not phase.accepts(self._best.record):
+            return False
+        return self.history[-1].epoch - self._best.record.epoch >= self.parameters.tol_epochs
+
+    def _save(self, phase: Phase, optimizer: torch.optim.Optimizer, epochs_done: int) -> None:
+        if self.checkpoint is None:
+            return
+        content = {
+            "phase": phase.name,
+            "epochs_done": epochs_done,
+            "model": self.model.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "best": _content(self._best) if self._best else None,
+            "finished": {name: _content(snapshot) for name, snapshot in self.finished.items()},
+            "history": [asdict(record) for record in self.history],
+        }
+        write_torch(self.checkpoint, content)
+
+    def _continue(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
+        """Take optimizer and best model over from the checkpoint; returns the epochs already done."""
+        saved, self._interrupted = self._interrupted, None
+        assert saved is not None
+        if saved["phase"] != phase.name:
+            return 0  # the interruption fell between two phases
+        self.model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        self._best = _snapshot(saved["best"]) if saved["best"] else None
+        return int(saved["epochs_done"])
+
+
+def _content(snapshot: Snapshot) -> dict[str, Any]:
+    return {"model": snapshot.model, "record": asdict(snapshot.record)}
+
+
+def _snapshot(content: dict[str, Any]) -> Snapshot:
+    return Snapshot(content["model"], EpochRecord(**content["record"]))
