@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,8 @@ def overlay(left: Images, right: Images) -> Images:
     corner = canvas[:, OFFSET : OFFSET + SIZE, OFFSET : OFFSET + SIZE]
     np.maximum(corner, right, out=corner)
     small = resize(torch.from_numpy(canvas).unsqueeze(1), [SIZE, SIZE], InterpolationMode.BILINEAR, antialias=True)
-    return small.squeeze(1).numpy()
+    composed: Images = small.squeeze(1).numpy()
+    return composed
 
 
 def compose(x: Images, y: Labels, rng: np.random.Generator, partners: int = 1) -> tuple[Images, Labels]:
@@ -86,5 +87,6 @@ def _compose_source(source: Source, seed: int, partners: int) -> dict[str, np.nd
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
 
 
-def _dataset(name: str, arrays: dict[str, np.ndarray]) -> MultiTaskDataset:
-    return MultiTaskDataset(name, TASK_NAMES, (DIGITS, DIGITS), **arrays, mean=MEAN, std=STD)
+def _dataset(name: str, arrays: Mapping[str, np.ndarray]) -> MultiTaskDataset:
+    x_train, y_train, x_test, y_test = (arrays[split] for split in ("x_train", "y_train", "x_test", "y_test"))
+    return MultiTaskDataset(name, TASK_NAMES, (DIGITS, DIGITS), x_train, y_train, x_test, y_test, MEAN, STD)

@@ -48,7 +48,7 @@ class MultiTaskDataset:
             if y.ndim != 2 or y.shape != (len(x), tasks):
                 raise UserError(f"{self.name}: y_{split} has shape {y.shape}; allowed: ({len(x)}, {tasks})")
             for task, names in enumerate(self.class_names):
-                if len(y) and not (0 <= y[:, task].min() and y[:, task].max() < len(names)):
+                if len(y) and not (y[:, task].min() >= 0 and y[:, task].max() < len(names)):
                     raise UserError(
                         f"{self.name}: y_{split} of task {task + 1} ranges from {y[:, task].min()} to "
                         f"{y[:, task].max()}; allowed: 0 to {len(names) - 1}"

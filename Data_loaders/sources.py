@@ -67,13 +67,16 @@ def load_mnist(folder: Path) -> Source:
 def load_digits_source() -> Source:
     """The 1,797 digits of 8x8 pixels that scikit-learn carries, enlarged to 28x28: no download.
 
-    The last 397 are the test set.
+    A fixed random choice of 397 is the test set, so that training and test digits are of the same writers.
     """
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8), values 0..16 -> 0..255
-    large = np.stack([np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC)) for image in images])
+    large = np.stack(
+        [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC)) for image in images]
+    )
     labels = digits.target.astype(np.int64)
-    return make_source("digits", large[:1400], labels[:1400], large[1400:], labels[1400:])
+    train, test = np.split(np.random.default_rng(0).permutation(len(labels)), [1400])
+    return make_source("digits", large[train], labels[train], large[test], labels[test])
 
 
 def make_source(name: str, x_train: Images, y_train: Labels, x_test: Images, y_test: Labels) -> Source:
@@ -85,15 +88,12 @@ def make_source(name: str, x_train: Images, y_train: Labels, x_test: Images, y_t
     for split, images, labels in (("training", x_train, y_train), ("test", x_test, y_test)):
         if len(images) != len(labels) or not len(images):
             raise UserError(f"{name}: {len(images)} {split} images but {len(labels)} labels: the files are damaged")
-    arrays = [np.ascontiguousarray(array) for array in (x_train, y_train, x_test, y_test)]
+    y_train, y_test = y_train.astype(np.int64), y_test.astype(np.int64)
     digest = hashlib.sha256()
-    for array in arrays:
+    for array in (x_train, y_train, x_test, y_test):
         digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.data)
-    images_train, labels_train, images_test, labels_test = arrays
-    return Source(
-        images_train, labels_train.astype(np.int64), images_test, labels_test.astype(np.int64), digest.hexdigest()
-    )
+        digest.update(np.ascontiguousarray(array).data)
+    return Source(x_train, y_train, x_test, y_test, digest.hexdigest())
 
 
 def _mnist_files_present(folder: Path) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def augmented_lagrangian(t: Tensor, g: Tensor, lam: Tensor, mu: float) -> Tensor:
+def augmented_lagrangian(t: Tensor, g: Tensor, lam: Tensor, mu: float | Tensor) -> Tensor:
     """Augmented Lagrangian for inequality constraints.
 
     .. math:: L = t + \\frac{1}{2\\mu} \\sum_i \\bigl( \\max(0, \\lambda_i + \\mu g_i)^2 - \\lambda_i^2 \\bigr)
@@ -25,7 +25,7 @@ def augmented_lagrangian(t: Tensor, g: Tensor, lam: Tensor, mu: float) -> Tensor
     return t + (multipliers(g, lam, mu).square() - lam.square()).sum() / (2 * mu)
 
 
-def multipliers(g: Tensor, lam: Tensor, mu: float) -> Tensor:
+def multipliers(g: Tensor, lam: Tensor, mu: float | Tensor) -> Tensor:
     """First-order multiplier update :math:`\\lambda_i \\leftarrow \\max(0, \\lambda_i + \\mu g_i)`, shape (n,)."""
     return (lam + mu * g).clamp(min=0)
 
@@ -48,12 +48,12 @@ def project_simplex(v: Tensor) -> Tensor:
     return (v - simplex_threshold(v)).clamp(min=0)
 
 
-def optimal_t(c: Tensor, lam: Tensor, mu: float) -> Tensor:
+def optimal_t(c: Tensor, lam: Tensor, mu: float | Tensor) -> Tensor:
     """The t that minimises the augmented Lagrangian with :math:`g_i = c_i - t`.
 
-    The derivative in t vanishes where :math:`\\sum_i \\max(0, \\lambda_i + \\mu (c_i - t)) = 1`, so :math:`\\mu t` is the
-    threshold of the projection of :math:`\\lambda + \\mu c` onto the simplex, and the weights of the objectives
-    are that projection: no step size for t and no drift.
+    The derivative in t vanishes where :math:`\\sum_i \\max(0, \\lambda_i + \\mu (c_i - t)) = 1`, so :math:`\\mu t` is
+    the threshold of the projection of :math:`\\lambda + \\mu c` onto the simplex, and the weights of the
+    objectives are that projection: no step size for t and no drift.
 
     Args:
         c: Chebyshev terms, shape (n,).

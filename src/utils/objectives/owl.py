@@ -10,9 +10,7 @@ from torch import Tensor
 WEIGHT_TYPES = ("spike", "linear", "Dejiao")
 
 
-def owl_weights(
-    n: int, weight_type: str, beta1: float, beta2: float, *, device: torch.device | None = None
-) -> Tensor:
+def owl_weights(n: int, weight_type: str, beta1: float, beta2: float, *, device: torch.device | None = None) -> Tensor:
     """Non-increasing weights :math:`\\theta_1 \\ge \\dots \\ge \\theta_n \\ge 0`.
 
     ========  ==========================================================================

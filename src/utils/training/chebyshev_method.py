@@ -83,7 +83,7 @@ class ChebyshevMethod(nn.Module):
         lam = self.lam[self._active]
         # With the optimal t the derivative in t is zero, so t may be held constant in the backward pass.
         t = optimal_t(c.detach(), lam, self.mu) if self.t is None else self.t
-        augmented_lagrangian(t, c - t, lam, self.mu).backward()  # type: ignore[no-untyped-call]
+        augmented_lagrangian(t, c - t, lam, self.mu).backward()
         return f.detach()
 
     @torch.no_grad()

@@ -178,7 +178,7 @@ class Trainer:
         self._interrupted: dict[str, Any] | None = None
 
     @property
-    def sparse_weights(self) -> dict[str, nn.Parameter]:
+    def sparse_weights(self) -> dict[str, Tensor]:
         """Weights of the GrOWL layers, by layer name."""
         layers = self.model.growl_layers(self.parameters.skip_layer)
         return {name: layer.weight for name, layer in layers.items()}

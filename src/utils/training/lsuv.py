@@ -41,7 +41,7 @@ def initialise_lsuv(model: nn.Module, images: Tensor, tolerance: float = 0.1, ma
 def _execution_order(model: nn.Module, images: Tensor) -> list[nn.Conv2d | nn.Linear]:
     order: list[nn.Conv2d | nn.Linear] = []
     layers = weight_layers(model).values()
-    handles = [layer.register_forward_hook(lambda module, *_: order.append(module)) for layer in layers]  # type: ignore[arg-type,func-returns-value]
+    handles = [layer.register_forward_hook(lambda module, *_: order.append(module)) for layer in layers]
     model(images)
     for handle in handles:
         handle.remove()

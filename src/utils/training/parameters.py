@@ -96,9 +96,8 @@ class TrainingParameters:
         """A copy with other values, checked like a new one."""
         unknown = set(values) - {item.name for item in fields(self)}
         if unknown:
-            raise UserError(
-                f"unknown parameter {', '.join(sorted(unknown))}; known: {', '.join(item.name for item in fields(self))}"
-            )
+            known = ", ".join(item.name for item in fields(self))
+            raise UserError(f"unknown parameter {', '.join(sorted(unknown))}; known: {known}")
         return replace(self, **values)
 
     def make_optimizer(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
@@ -151,7 +150,9 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
     """Refuse a value of another type than the field's, and numbers that are not finite."""
     options = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
     if not any(_is_a(value, option) for option in options):
-        raise UserError(f"{_shown(name)} is {value!r}; allowed: {' or '.join(_described(option) for option in options)}")
+        raise UserError(
+            f"{_shown(name)} is {value!r}; allowed: {' or '.join(_described(option) for option in options)}"
+        )
 
 
 def _is_a(value: Any, expected: Any) -> bool:

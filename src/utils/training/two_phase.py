@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.growl import growl_prox
@@ -139,7 +139,7 @@ def _retrain_phase(trainer: Trainer) -> Phase:
     return Phase(RETRAIN, iterations, rule, lambda _: True)
 
 
-def _pattern(trainer: Trainer, weight: nn.Parameter) -> RowPattern:
+def _pattern(trainer: Trainer, weight: Tensor) -> RowPattern:
     rows = to_rows(weight.detach())
     if not trainer.parameters.Sparsity_study:
         return RowPattern.of_zeros(rows)

@@ -1,0 +1,46 @@
+"""Multi-task data sets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from Data_loaders.datasets import MultiTaskDataset
+from Data_loaders.MultiMnist import load_multidigits, load_multimnist
+from src.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How a data set is loaded and what it is trained with.
+
+    Attributes:
+        load: (data folder, seed, told of warnings) -> data set.
+        backbone: key of ``src.models.backbones.BACKBONES``.
+        demo: the bundled data set of the same shape that ``--demo`` trains on instead.
+    """
+
+    load: Callable[[Path, int, Callable[[str], None]], MultiTaskDataset]
+    backbone: str
+    demo: str
+
+
+DATASETS: Mapping[str, DatasetEntry] = MappingProxyType(
+    {
+        "MultiMnist": DatasetEntry(load_multimnist, backbone="MultiMnist", demo="MultiDigits"),
+        "MultiDigits": DatasetEntry(load_multidigits, backbone="MultiMnist", demo="MultiDigits"),
+    }
+)
+
+
+def dataset_entry(name: str) -> DatasetEntry:
+    """The entry of a data set.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if name not in DATASETS:
+        raise UserError(f"dataset is {name!r}; allowed: {', '.join(DATASETS)}")
+    return DATASETS[name]

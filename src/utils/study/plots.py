@@ -1,0 +1,154 @@
+"""All pictures. They are drawn off screen and written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
+
+from Data_loaders.datasets import MultiTaskDataset
+from src.utils.files import write_picture
+from src.utils.sparsity.metrics import RowCounts
+from src.utils.training.engine import EpochRecord
+
+SPARSITY_COLOUR = "#555555"
+TASK_COLOURS = ("#1f77b4", "#d95f02", "#2a9d5c", "#8e44ad", "#c0392b", "#0097a7")
+DPI = 130
+
+
+def draw_samples(path: Path, dataset: MultiTaskDataset, count: int = 10) -> None:
+    """The first training images with their labels."""
+    columns = 5
+    figure = Figure(figsize=(columns * 1.7, 2.1 * -(-count // columns)), layout="constrained")
+    axes = figure.subplots(-(-count // columns), columns).flatten()
+    for axis, image, labels in zip(axes, dataset.x_train, dataset.y_train, strict=False):
+        names = [dataset.class_names[task][label] for task, label in enumerate(labels)]
+        axis.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=255)
+        axis.set_title(", ".join(names), fontsize=10)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.suptitle(f"{dataset.name}: {', '.join(dataset.task_names)}", fontsize=11)
+    _save(figure, path)
+
+
+def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequence[str], title: str) -> None:
+    """Validation accuracy, objectives, weighted objectives and multipliers over the epochs."""
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    (accuracy, objectives), (weighted, multipliers) = figure.subplots(2, 2)
+    epochs = [record.epoch for record in history]
+    names = ["sparsity", *task_names]
+    colours = [SPARSITY_COLOUR, *TASK_COLOURS]
+    for task, name in enumerate(task_names):
+        values = [record.validation_accuracy[task] for record in history]
+        accuracy.plot(epochs, values, ".-", color=TASK_COLOURS[task % len(TASK_COLOURS)], label=name)
+    for number, name in enumerate(names):
+        style = {"color": colours[number % len(colours)], "label": name}
+        objectives.plot(epochs, [record.objectives[number] for record in history], ".-", **style)
+        weighted.plot(epochs, [record.weighted_objectives[number] for record in history], ".-", **style)
+        multipliers.plot(epochs, [record.lam[number] for record in history], drawstyle="steps-post", **style)
+    accuracy.plot(epochs, [record.sparsity_rate for record in history], ":", color=SPARSITY_COLOUR, label="zero rows")
+    for axis, label in (
+        (accuracy, "validation accuracy, zero rows (%)"),
+        (objectives, "objectives f (training)"),
+        (weighted, "weighted objectives c"),
+        (multipliers, "multipliers $\\lambda$"),
+    ):
+        _mark_phases(axis, history)
+        axis.set_ylabel(label)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend(fontsize=8)
+    objectives.set_yscale("log")
+    weighted.set_yscale("log")
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def draw_rows(path: Path, layers: Mapping[str, RowCounts], title: str) -> None:
+    """Zero, shared and free rows of each sparse layer."""
+    figure = Figure(figsize=(8, 1.6 + 0.5 * len(layers)), layout="constrained")
+    axis = figure.subplots()
+    left = np.zeros(len(layers))
+    parts = {
+        "zero": ([counts.rows - counts.nonzero for counts in layers.values()], "#d0d0d0"),
+        "shared": ([counts.nonzero - counts.free for counts in layers.values()], "#d95f02"),
+        "free": ([counts.free for counts in layers.values()], "#1f77b4"),
+    }
+    sizes = np.array([counts.rows for counts in layers.values()])
+    for name, (values, colour) in parts.items():
+        shares = 100 * np.array(values) / sizes
+        bars = axis.barh(list(layers), shares, left=left, color=colour, label=name)
+        axis.bar_label(bars, [str(value) if share > 4 else "" for value, share in zip(values, shares, strict=True)],
+                       label_type="center", fontsize=8)  # fmt: skip
+        left += shares
+    axis.set_yticks(range(len(layers)), [f"{name} ({counts.rows})" for name, counts in layers.items()])
+    axis.invert_yaxis()
+    axis.set_xlabel("rows (%)")
+    axis.set_xlim(0, 100)
+    axis.set_title(title, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3)
+    _save(figure, path)
+
+
+def draw_diagram(path: Path, num_outs: Sequence[int], task_names: Sequence[str]) -> None:
+    """The Monitored Deep Multi-Task Network: how data flow from the image to the tasks."""
+    tasks = len(num_outs)
+    figure = Figure(figsize=(10, 1.9 * (tasks + 1)), layout="constrained")
+    axis = figure.subplots()
+    axis.set_axis_off()
+    axis.set_xlim(0, 10)
+    axis.set_ylim(-0.6, tasks + 0.6)
+    middle = tasks / 2
+    heights = [tasks - 0.0 - task * (tasks / max(tasks - 1, 1)) if tasks > 1 else 0.3 for task in range(tasks)]
+    _box(axis, 0.8, middle, "image", "#eeeeee")
+    _box(axis, 3.3, middle, "trunk (shared)", "#ffe5b4")
+    _arrow(axis, (1.45, middle), (2.35, middle))
+    for task, (height, name) in enumerate(zip(heights, task_names, strict=True)):
+        colour = TASK_COLOURS[task % len(TASK_COLOURS)]
+        _box(axis, 3.3, height, f"monitor {task + 1}", colour, alpha=0.25)
+        _box(axis, 6.1, height, "+", "#ffffff", width=0.7)
+        _box(axis, 8.1, height, f"head {task + 1}: {name}\n{num_outs[task]} classes", colour, alpha=0.25, width=2.5)
+        _arrow(axis, (1.45, middle), (2.35, height))
+        _arrow(axis, (4.25, height), (5.75, height), f"$\\alpha_{{{task + 1},1}}$")
+        _arrow(axis, (4.25, middle), (5.75, height), f"$\\alpha_{{{task + 1},0}}$")
+        _arrow(axis, (6.45, height), (6.85, height))
+    axis.set_title("Monitored Deep Multi-Task Network (MDMTN)", fontsize=12)
+    _save(figure, path)
+
+
+def _box(axis: Axes, x: float, y: float, text: str, colour: str, *, alpha: float = 1.0, width: float = 1.9) -> None:
+    width = 1.3 if text == "image" else width
+    box = FancyBboxPatch(
+        (x - width / 2, y - 0.22), width, 0.44, boxstyle="round,pad=0.02,rounding_size=0.08", fc=colour, ec="none"
+    )
+    box.set_alpha(alpha)
+    axis.add_patch(box)
+    outline = FancyBboxPatch(
+        (x - width / 2, y - 0.22), width, 0.44, boxstyle="round,pad=0.02,rounding_size=0.08", fc="none", ec="#333333"
+    )
+    axis.add_patch(outline)
+    axis.text(x, y, text, ha="center", va="center", fontsize=10)
+
+
+def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
+    axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=12, color="#333333", lw=1))
+    if text:
+        x, y = 0.45 * start[0] + 0.55 * end[0], 0.45 * start[1] + 0.55 * end[1]
+        axis.text(x, y, text, ha="center", va="center", fontsize=11, bbox={"fc": "white", "ec": "none", "pad": 1})
+
+
+def _mark_phases(axis: Axes, history: Sequence[EpochRecord]) -> None:
+    for before, after in pairwise(history):
+        if before.phase != after.phase:
+            axis.axvline(before.epoch + 0.5, color="#999999", lw=1, ls="--")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_picture(path, lambda file: figure.savefig(file, format="png", dpi=DPI))

@@ -1,0 +1,169 @@
+"""What a run leaves behind: the numbers of ``results.json`` and the rows of ``history.csv``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+import torchvision
+from torch import Tensor
+
+from src.models.multi_task import weight_layers
+from src.utils.sparsity.metrics import RowCounts, count_layers, total
+from src.utils.training.engine import EpochRecord, Trainer, evaluate
+from src.utils.training.two_phase import TrainingOutcome
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """The outcome of one run; :meth:`as_dict` has the names and units of ``results.json``.
+
+    Attributes:
+        test_accuracy, validation_accuracy: percent per task.
+        objectives: sparsity objective and mean training loss per task, of the model kept.
+        weighted_objectives: their Chebyshev terms.
+        t, lam, mu: of the method at the end.
+        layers: row counts of the GrOWL layers, by name.
+        all_layers: row counts summed over all layers, those without GrOWL included.
+        reached_min_sparsRate: None without sparsity.
+        found: epoch, sparsity rate and validation accuracy of what phase 1 kept.
+        best_epoch: epoch the model kept comes from.
+        parameter_count: trainable numbers of the network, and how many of them are not zero.
+        seconds: total, per phase, per epoch (mean).
+    """
+
+    test_accuracy: list[float]
+    validation_accuracy: list[float]
+    objectives: list[float]
+    weighted_objectives: list[float]
+    t: float
+    lam: list[float]
+    mu: float
+    layers: dict[str, RowCounts]
+    all_layers: RowCounts
+    reached_min_sparsRate: bool | None
+    found: dict[str, Any] | None
+    best_epoch: int
+    parameter_count: dict[str, int]
+    seconds: dict[str, Any]
+
+    @property
+    def rows(self) -> RowCounts:
+        """Row counts summed over the GrOWL layers."""
+        return total(self.layers.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for ``results.json``."""
+        return {
+            "test_accuracy": self.test_accuracy,
+            "test_accuracy_mean": float(np.mean(self.test_accuracy)),
+            "validation_accuracy": self.validation_accuracy,
+            "objectives": self.objectives,
+            "weighted_objectives": self.weighted_objectives,
+            "t": self.t,
+            "lambda": self.lam,
+            "mu": self.mu,
+            "sparsity_rate": self.rows.sparsity_rate,
+            "compression_rate": self.rows.compression_rate,
+            "parameter_sharing": self.rows.parameter_sharing,
+            "sparsity_rate_all_layers": self.all_layers.sparsity_rate,
+            "compression_rate_all_layers": self.all_layers.compression_rate,
+            "parameter_sharing_all_layers": self.all_layers.parameter_sharing,
+            "layers": {name: counts.summary() for name, counts in self.layers.items()},
+            "reached_min_sparsRate": self.reached_min_sparsRate,
+            "found_in_search": self.found,
+            "best_epoch": self.best_epoch,
+            "parameter_count": self.parameter_count,
+            "seconds": self.seconds,
+        }
+
+
+def collect_results(trainer: Trainer, outcome: TrainingOutcome, seconds: float) -> RunResults:
+    """Test the trained model and count its rows.
+
+    Args:
+        trainer: after :func:`~src.utils.training.two_phase.train`.
+        outcome: of that training.
+        seconds: wall time of the run so far.
+    """
+    criterion = trainer.parameters.criterion
+    training = evaluate(trainer.model, trainer.splits.train, criterion)
+    f = trainer.method.a.new_tensor([float(trainer.method.sparsity_objective().detach()), *training.losses])
+    state = trainer.method.state(f)
+    return RunResults(
+        test_accuracy=evaluate(trainer.model, trainer.splits.test, criterion).accuracy,
+        validation_accuracy=evaluate(trainer.model, trainer.splits.validation, criterion).accuracy,
+        objectives=f.tolist(),
+        weighted_objectives=trainer.method.terms(f).tolist(),
+        t=state.t,
+        lam=state.lam,
+        mu=state.mu,
+        layers=count_layers(trainer.sparse_weights),
+        all_layers=total(count_layers(_all_weights(trainer)).values()),
+        reached_min_sparsRate=outcome.reached_min_sparsRate,
+        found=_found(outcome),
+        best_epoch=outcome.best.record.epoch,
+        parameter_count=_parameter_count(trainer),
+        seconds=_seconds(trainer.history, seconds),
+    )
+
+
+def history_rows(history: Sequence[EpochRecord]) -> list[dict[str, Any]]:
+    """Rows of ``history.csv``: lists are spread over columns ``name_0``, ``name_1``, ... (objective 0 is sparsity)."""
+    return [_flat(asdict(record)) for record in history]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+def _all_weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: layer.weight for name, layer in weight_layers(trainer.model).items()}
+
+
+def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:
+    if outcome.found is None:
+        return None
+    record = outcome.found.record
+    return {
+        "epoch": record.epoch,
+        "sparsity_rate": record.sparsity_rate,
+        "validation_accuracy": record.validation_accuracy,
+    }
+
+
+def _parameter_count(trainer: Trainer) -> dict[str, int]:
+    parameters = list(trainer.model.parameters())
+    return {
+        "all": sum(parameter.numel() for parameter in parameters),
+        "nonzero": sum(int(parameter.count_nonzero()) for parameter in parameters),
+    }
+
+
+def _seconds(history: Sequence[EpochRecord], seconds: float) -> dict[str, Any]:
+    phases = dict.fromkeys(record.phase for record in history)
+    per_phase = {phase: sum(record.seconds for record in history if record.phase == phase) for phase in phases}
+    return {"total": seconds, "phases": per_phase, "epoch": float(np.mean([record.seconds for record in history]))}
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        name = "lambda" if name == "lam" else name
+        if isinstance(value, list):
+            flat.update({f"{name}_{number}": item for number, item in enumerate(value)})
+        else:
+            flat[name] = value
+    return flat
