@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: same seed, same result
 
 import numpy as np
-import torch
-import torch.utils.deterministic
 from tqdm import tqdm
 
 from Data_loaders.registry import DATASETS
@@ -238,8 +236,6 @@ def _with_mean(values: list[float]) -> list[float]:
 
 def _guarded(work: Any) -> int:
     """Run ``work``; bad input ends in one line and exit code 2, an interruption in one line and 130."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that costs time
     try:
         work()
     except UserError as error:

@@ -34,7 +34,7 @@ class EpochRecord:
         epoch: of the whole run, from 1.
         lr: learning rate.
         objectives: sparsity objective and task losses, mean over the epoch's batches.
-        weighted_objectives: their Chebyshev terms c.
+        weighted_objectives: their Chebyshev terms c, 0 for an objective out of play.
         t, lam, mu: level, multipliers, penalty coefficient during the epoch.
         validation_accuracy: percent per task, after what the phase does to the rows.
         sparsity_rate: zero rows of the GrOWL layers, percent.
@@ -85,12 +85,14 @@ class Phase:
     Attributes:
         name: unique in a run.
         iterations: of ``num_epochs`` epochs each.
+        sparsity: whether the sparsity objective is in play.
         rule: what happens to the rows.
         accepts: which epochs' models may be kept; if none is accepted the best of all is.
     """
 
     name: str
     iterations: int
+    sparsity: bool
     rule: RowRule
     accepts: Callable[[EpochRecord], bool]
 
@@ -198,6 +200,7 @@ class Trainer:
         if phase.name in self.finished:
             return self.finished[phase.name]
         optimizer = self.make_optimizer()
+        self.method.start_phase(sparsity=phase.sparsity)
         self._best = None
         first = self._continue(phase, optimizer) if self._interrupted else 0
         epochs = phase.iterations * self.parameters.num_epochs
@@ -305,12 +308,13 @@ class Trainer:
         write_torch(self.checkpoint, content)
 
     def _continue(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
-        """Take optimizer and best model over from the checkpoint; returns the epochs already done."""
+        """Take the state inside a phase over from the checkpoint; returns the epochs already done."""
         saved, self._interrupted = self._interrupted, None
         assert saved is not None
         if saved["phase"] != phase.name:
             return 0  # the interruption fell between two phases
         self.model.load_state_dict(saved["model"])
+        self.method.load_state_dict(saved["method"])
         optimizer.load_state_dict(saved["optimizer"])
         self._best = _snapshot(saved["best"]) if saved["best"] else None
         return int(saved["epochs_done"])

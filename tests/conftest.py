@@ -1,0 +1,74 @@
+"""Shared data: MultiMNIST made of the bundled digits, and parameters for trainings of seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from Data_loaders.datasets import MultiTaskDataset
+from Data_loaders.loaders import Splits, make_splits
+from Data_loaders.MultiMnist import load_multidigits
+from src.models.backbones import MULTIMNIST
+from src.models.mdmtn import MDMTN
+from src.utils.training.lsuv import initialise_lsuv
+from src.utils.training.parameters import TrainingParameters
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def digits() -> MultiTaskDataset:
+    """The bundled demonstration data."""
+    return load_multidigits(Path("nowhere"), 0, print)
+
+
+@pytest.fixture(scope="session")
+def splits(digits: MultiTaskDataset) -> Splits:
+    """A small part of the bundled data, on the CPU."""
+    few = MultiTaskDataset(
+        digits.name,
+        digits.task_names,
+        digits.class_names,
+        digits.x_train[:360],
+        digits.y_train[:360],
+        digits.x_test[:100],
+        digits.y_test[:100],
+        digits.mean,
+        digits.std,
+    )
+    return make_splits(few, CPU)
+
+
+def make_network(splits: Splits, seed: int = 0) -> MDMTN:
+    """A freshly initialised MDMTN for two tasks of ten classes."""
+    torch.manual_seed(seed)
+    network = MDMTN(MULTIMNIST, [10, 10])
+    initialise_lsuv(network, splits.train.images[:100])
+    return network
+
+
+def short(**values: Any) -> TrainingParameters:
+    """Parameters for a training of a few seconds on the small data."""
+    defaults = {
+        "w": (0.1, 0.3, 0.6),
+        "min_sparsRate": 15.0,
+        "sim_preference": 0.95,
+        "batch_size": 50,
+        "max_iter": 2,
+        "max_iter_search": 2,
+        "max_iter_retrain": 2,
+        "num_epochs": 2,
+    }
+    return TrainingParameters(**{**defaults, **values})
+
+
+def equal_states(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dicts are the same to the bit."""
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name].numpy(), second[name].numpy()) for name in first
+    )

@@ -1,0 +1,98 @@
+"""The network, its files and its list of sparse layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from Data_loaders.loaders import Splits
+from src.models.backbones import MULTIMNIST
+from src.models.mdmtn import MDMTN
+from src.models.registry import Architecture, load_model, save_model
+from src.utils.errors import UserError
+from tests.conftest import equal_states, make_network
+
+MDMTN_MM = Architecture("MDMTN", "MultiMnist", (10, 10))
+
+
+def test_parameter_count_is_the_papers() -> None:
+    network = MDMTN(MULTIMNIST, [10, 10])
+    assert sum(parameter.numel() for parameter in network.parameters()) == 311_490 + 4
+
+
+def test_sparse_layers_are_exactly_the_expected_ones() -> None:
+    network = MDMTN(MULTIMNIST, [10, 10])
+    assert list(network.growl_layers(skip_layer=1)) == ["trunk.3", "trunk.7", "monitors.0.4", "monitors.1.4"]
+    assert list(network.growl_layers(skip_layer=320)) == [
+        "trunk.0",
+        "trunk.3",
+        "monitors.0.0",
+        "monitors.0.4",
+        "monitors.1.0",
+        "monitors.1.4",
+    ]
+
+
+@pytest.mark.parametrize("num_outs", [[10], [10, 10], [2, 5, 3]])
+def test_any_number_of_tasks_and_classes(num_outs: list[int]) -> None:
+    outputs = MDMTN(MULTIMNIST, num_outs)(torch.zeros(4, 1, 28, 28))
+    assert [tuple(output.shape) for output in outputs] == [(4, classes) for classes in num_outs]
+
+
+def test_heads_read_the_mixture_of_trunk_and_monitor(splits: Splits) -> None:
+    network, images = make_network(splits), splits.test.images[:7]
+    shared = network.trunk(images)
+    for output, head in zip(network(images), network.heads, strict=True):
+        torch.testing.assert_close(output, head(shared))  # alphas start at (1, 0)
+    with torch.no_grad():
+        network.alphas.copy_(torch.tensor([[0.5, 2.0], [-1.0, 3.0]]))
+    for task, output in enumerate(network(images)):
+        weight, extra = network.alphas[task]
+        mixture = weight * shared + extra * network.monitors[task](images)
+        torch.testing.assert_close(output, network.heads[task](mixture))
+
+
+def test_alphas_are_saved_moved_and_trained() -> None:
+    network = MDMTN(MULTIMNIST, [10, 10])
+    assert "alphas" in network.state_dict()
+    assert network.to(torch.float64).alphas.dtype == torch.float64
+    assert network.alphas.requires_grad
+
+
+def test_model_file_restores_every_number(splits: Splits, tmp_path: Path) -> None:
+    network = make_network(splits)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    save_model(tmp_path / "model.pth", network, MDMTN_MM, {"lr": 0.1}, {"test_accuracy": [1.0, 2.0]})
+    saved = load_model(tmp_path / "model.pth", MDMTN_MM)
+    assert equal_states(saved.network.state_dict(), network.state_dict())
+    assert saved.parameters == {"lr": 0.1}
+    assert saved.results == {"test_accuracy": [1.0, 2.0]}
+    torch.load(tmp_path / "model.pth", weights_only=True)
+
+
+def test_model_of_another_architecture_is_refused(splits: Splits, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.pth", make_network(splits), MDMTN_MM, {}, {})
+    with pytest.raises(UserError, match=r"MDMTN on MultiMnist with \[10, 10\] classes; wanted: .*\[10, 5\]"):
+        load_model(tmp_path / "model.pth", Architecture("MDMTN", "MultiMnist", (10, 5)))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"PK\x03\x04 cut off"])
+def test_damaged_model_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.pth"):
+        load_model(tmp_path / "model.pth")
+
+
+def test_model_file_of_other_content_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "model.pth")
+    with pytest.raises(UserError, match="no model file of format version"):
+        load_model(tmp_path / "model.pth")
+
+
+def test_unknown_architecture_is_refused() -> None:
+    with pytest.raises(UserError, match="architecture is 'MDMTM'; allowed: .*MDMTN"):
+        Architecture("MDMTM", "MultiMnist", (10, 10)).build()

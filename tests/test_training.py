@@ -1,0 +1,314 @@
+"""The loop, the two phases, the multipliers, and interrupted runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from Data_loaders.loaders import Splits
+from src.utils.errors import UserError
+from src.utils.sparsity.metrics import count_layers, total
+from src.utils.sparsity.rows import to_rows, zero_rows
+from src.utils.training.chebyshev_method import ChebyshevMethod
+from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
+from src.utils.training.two_phase import train
+from tests.conftest import CPU, equal_states, make_network, short
+
+
+def make_trainer(splits: Splits, observer: Observer | None = None, *, seed: int = 0, **values: Any) -> Trainer:
+    checkpoint: Path | None = values.pop("checkpoint", None)
+    parameters = short(**values)
+    network = make_network(splits, seed)
+    method = ChebyshevMethod(network, parameters, CPU)
+    return Trainer(network, method, splits, parameters, seed=seed, observer=observer, checkpoint=checkpoint)
+
+
+def untimed(history: list[EpochRecord]) -> list[EpochRecord]:
+    return [replace(record, seconds=0.0) for record in history]
+
+
+def gradients(trainer: Trainer) -> dict[str, torch.Tensor | None]:
+    return {name: parameter.grad for name, parameter in trainer.model.named_parameters()}
+
+
+@pytest.mark.parametrize("t_update", ["exact", "optimizer"])
+def test_every_trainable_number_is_in_one_group_and_zero_grad_reaches_it(splits: Splits, t_update: str) -> None:
+    trainer = make_trainer(splits, t_update=t_update)
+    optimizer = trainer.make_optimizer()
+    grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    wanted = [id(parameter) for part in (trainer.model, trainer.method) for parameter in part.parameters()]
+    assert sorted(grouped) == sorted(wanted)
+    trainer.method.backward(trainer.model, splits.train.images[:9], splits.train.labels[:9])
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert all(parameter.grad is not None for parameter in parameters)
+    optimizer.zero_grad()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in parameters)
+
+
+def test_state_dict_of_the_method_has_t_and_the_multipliers(splits: Splits) -> None:
+    trainer = make_trainer(splits, t_update="optimizer")
+    assert {"t", "lam", "mu"} <= set(trainer.method.state_dict())
+
+
+def test_sparsity_objective_sends_a_gradient_to_every_sparse_layer(splits: Splits) -> None:
+    trainer = make_trainer(splits)
+    trainer.method.sparsity_objective().backward()
+    found = {name for name, gradient in gradients(trainer).items() if gradient is not None and gradient.any()}
+    assert found == {f"{name}.weight" for name in trainer.model.growl_layers(1)}
+
+
+def test_without_k0_the_sparsity_objective_has_no_gradient(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.5, 0.5))
+    assert trainer.method.sparsity_objective() > 0
+    assert not trainer.method.sparsity_objective().requires_grad
+
+
+def test_gradient_is_the_one_of_the_weighted_terms(splits: Splits) -> None:
+    trainer = make_trainer(splits, epsilon=0.0)
+    images, labels = splits.train.images[:20], splits.train.labels[:20]
+    trainer.method.backward(trainer.model, images, labels)
+    found = gradients(trainer)
+    with torch.no_grad():
+        c = trainer.method.terms(trainer.method.objectives(trainer.model(images), labels))
+        v = (trainer.method.lam + trainer.method.mu * c).double()
+        low, high = v.min() - 1, v.max()  # the weights max(0, v - s) sum to 1 for one s: bisection
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if (v - middle).clamp(min=0).sum() > 1 else (low, middle)
+        weights = (v - low).clamp(min=0).float()
+    trainer.model.zero_grad()
+    f = trainer.method.objectives(trainer.model(images), labels)
+    (weights * trainer.method.k * f).sum().backward()
+    for name, gradient in gradients(trainer).items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_multipliers_do_not_depend_on_the_number_of_batches(splits: Splits) -> None:
+    def multipliers(batch_size: int) -> torch.Tensor:
+        trainer = make_trainer(splits, w=(0.0, 0.3, 0.7), batch_size=batch_size, lr=1e-12, max_iter=1, mu=5.0)
+        train(trainer)
+        return trainer.method.lam
+
+    torch.testing.assert_close(multipliers(20), multipliers(300), rtol=1e-4, atol=1e-5)
+
+
+def test_multipliers_move_stay_on_the_simplex_and_skip_objectives_without_preference(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.1, 0.9))
+    train(trainer)
+    lam = trainer.method.lam
+    assert lam[0] == 0
+    assert lam[2] > lam[1] >= 0
+    torch.testing.assert_close(lam.sum(), torch.tensor(1.0))
+    assert float(trainer.method.mu) == pytest.approx(trainer.parameters.mu * trainer.parameters.rho**2)
+
+
+def test_larger_k0_gives_a_smaller_penalty_or_more_zero_rows(splits: Splits) -> None:
+    def outcome(k0: float) -> tuple[float, float]:
+        trainer = make_trainer(splits, w=(k0, 0.3, 0.7), max_layerSRate=1.0, min_sparsRate=0.0)
+        train(trainer)
+        rate = total(count_layers(trainer.sparse_weights).values()).sparsity_rate
+        return float(trainer.method.sparsity_objective()), rate
+
+    (omega_small, rate_small), (omega_large, rate_large) = outcome(1e-4), outcome(1e-1)
+    assert omega_large < omega_small
+    assert rate_large >= rate_small
+
+
+class PatternWatch(Observer):
+    """Looks at the rows after every step of phase 2."""
+
+    def __init__(self) -> None:
+        self.trainer: Trainer | None = None
+        self.retraining = False
+        self.steps = 0
+        self.rates: set[float] = set()
+        self.uniques: set[int] = set()
+
+    def phase_starts(self, name: str, epochs: int, done: int) -> None:
+        self.retraining = name == "retrain"
+
+    def batch_ends(self, share: float) -> None:
+        if self.retraining and self.trainer is not None:
+            counts = total(count_layers(self.trainer.sparse_weights).values())
+            self.rates.add(counts.sparsity_rate)
+            self.uniques.add(counts.unique)
+            self.steps += 1
+
+
+def test_zeros_and_ties_hold_after_every_step_of_phase_2(splits: Splits) -> None:
+    watch = PatternWatch()
+    trainer = make_trainer(splits, watch, sim_preference=0.6)
+    watch.trainer = trainer
+    outcome = train(trainer)
+    assert watch.steps == 2 * 2 * 6
+    assert len(watch.rates) == len(watch.uniques) == 1
+    counts = total(count_layers(trainer.sparse_weights).values())
+    assert counts.sparsity_rate > 0
+    assert counts.parameter_sharing > 1
+    assert outcome.best.record.sparsity_rate == pytest.approx(counts.sparsity_rate)
+
+
+def test_reimposing_the_pattern_changes_nothing(splits: Splits) -> None:
+    trainer = make_trainer(splits)
+    outcome = train(trainer)
+    assert evaluate(trainer.model, splits.validation).accuracy == outcome.best.record.validation_accuracy
+
+
+def test_layer_cap_holds_and_grows(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.5, 0.25, 0.25), max_layerSRate=0.4)
+    train(trainer)
+    search = [record.sparsity_rate for record in trainer.history if record.phase == "search"]
+    assert all(rate <= 100 * 0.4 * (epoch + 1) / 4 + 1e-6 for epoch, rate in enumerate(search))
+    for weight in trainer.sparse_weights.values():
+        assert zero_rows(to_rows(weight)).float().mean() <= 0.4
+
+
+class Messages(Observer):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_asked_for_sparsity_is_reached(splits: Splits) -> None:
+    outcome = train(trainer := make_trainer(splits, min_sparsRate=70.0, max_iter_search=3))
+    assert outcome.reached_min_sparsRate
+    assert total(count_layers(trainer.sparse_weights).values()).sparsity_rate >= 70
+
+
+def test_sparsity_that_cannot_be_reached_is_said_aloud(splits: Splits) -> None:
+    messages = Messages()
+    outcome = train(make_trainer(splits, messages, min_sparsRate=90.0, max_layerSRate=0.5))
+    assert outcome.reached_min_sparsRate is False
+    assert any("reached min_sparsRate = 90 %" in text for text in messages.texts)
+
+
+def test_phase_1_keeps_the_most_accurate_sparse_enough_model(splits: Splits) -> None:
+    trainer = make_trainer(splits, min_sparsRate=15.0, max_iter_search=3)
+    found = train(trainer).found
+    assert found is not None
+    accepted = [r for r in trainer.history if r.phase == "search" and r.sparsity_rate >= 15]
+    assert found.record.mean_accuracy == max(record.mean_accuracy for record in accepted)
+
+
+def test_without_sparsity_there_is_one_phase_and_no_zero_row(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.5, 0.5))
+    outcome = train(trainer)
+    assert {record.phase for record in trainer.history} == {"train"}
+    assert len(trainer.history) == 2 * 2
+    assert outcome.found is None
+    assert outcome.reached_min_sparsRate is None
+    assert total(count_layers(trainer.sparse_weights).values()).sparsity_rate == 0
+
+
+def test_best_model_is_the_most_accurate_on_validation_data(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=3)
+    outcome = train(trainer)
+    assert outcome.best.record.mean_accuracy == max(record.mean_accuracy for record in trainer.history)
+    assert equal_states(trainer.model.state_dict(), outcome.best.model)
+
+
+def test_training_learns(splits: Splits) -> None:
+    outcome = train(make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=6))
+    assert outcome.best.record.mean_accuracy > 40  # chance is 10
+
+
+def test_same_seed_gives_the_same_run_and_another_seed_another(splits: Splits) -> None:
+    first, second, other = (make_trainer(splits, seed=seed) for seed in (3, 3, 4))
+    for trainer in (first, second, other):
+        train(trainer)
+    assert untimed(first.history) == untimed(second.history)
+    assert equal_states(first.model.state_dict(), second.model.state_dict())
+    assert untimed(first.history) != untimed(other.history)
+
+
+class StopAt(Observer):
+    """Interrupts a run in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.left = epoch - 1
+
+    def epoch_ends(self, record: EpochRecord) -> None:
+        self.left -= 1
+
+    def batch_ends(self, share: float) -> None:
+        if self.left == 0 and share > 0.5:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("epoch", [2, 4, 5, 6, 8])
+def test_continued_run_equals_an_undisturbed_one(splits: Splits, tmp_path: Path, epoch: int) -> None:
+    undisturbed = make_trainer(splits, t_update="optimizer")
+    train(undisturbed)
+    file = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(make_trainer(splits, StopAt(epoch), checkpoint=file, t_update="optimizer"))
+    continued = make_trainer(splits, checkpoint=file, t_update="optimizer", seed=0)
+    continued.resume()
+    assert len(continued.history) == epoch - 1
+    train(continued)
+    assert untimed(continued.history) == untimed(undisturbed.history)
+    assert equal_states(continued.model.state_dict(), undisturbed.model.state_dict())
+    assert equal_states(continued.method.state_dict(), undisturbed.method.state_dict())
+
+
+def test_checkpoint_loads_without_running_code(splits: Splits, tmp_path: Path) -> None:
+    train(make_trainer(splits, checkpoint=tmp_path / "checkpoint.pt"))
+    torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+
+
+def test_learning_rate_follows_the_scheduler(splits: Splits) -> None:
+    for scheduled, wanted in ((True, [0.1, 0.1, 0.05, 0.05]), (False, [0.1] * 4)):
+        trainer = make_trainer(
+            splits, w=(0.0, 0.5, 0.5), base_optimizer="SGD", lr=0.1, LR_scheduler=scheduled, num_batchEpoch=1
+        )
+        train(trainer)
+        assert [record.lr for record in trainer.history] == pytest.approx(wanted)
+
+
+def test_num_batch_epoch_limits_the_batches(splits: Splits) -> None:
+    watch = PatternWatch()
+    shares: list[float] = []
+    watch.batch_ends = shares.append  # type: ignore[method-assign]
+    train(make_trainer(splits, watch, w=(0.0, 0.5, 0.5), num_batchEpoch=2, max_iter=1, num_epochs=1))
+    assert shares == [0.5, 1.0]
+
+
+def test_tol_epochs_ends_a_phase_without_improvement(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.5, 0.5), lr=1e-12, tol_epochs=2, max_iter=5)
+    train(trainer)
+    assert len(trainer.history) == 3  # the first is the best, two more do not beat it
+
+
+def test_tol_epochs_does_not_end_the_search_before_a_sparse_model_is_found(splits: Splits) -> None:
+    trainer = make_trainer(splits, tol_epochs=1, min_sparsRate=60.0, max_iter_search=3)
+    assert train(trainer).reached_min_sparsRate
+
+
+def test_divergence_is_one_clear_error(splits: Splits) -> None:
+    with pytest.raises(UserError, match="training diverged in epoch 1 .* lower lr"):
+        train(make_trainer(splits, w=(0.0, 0.5, 0.5), base_optimizer="SGD", lr=1e12))
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD"])
+def test_every_optimizer_trains(splits: Splits, optimizer: str) -> None:
+    train(make_trainer(splits, w=(0.0, 0.5, 0.5), base_optimizer=optimizer, max_iter=1, num_epochs=1, lr=1e-3))
+
+
+def test_retraining_only_keeps_the_zero_rows_it_starts_from(splits: Splits) -> None:
+    for study in (True, False):
+        trainer = make_trainer(splits, is_search=False, Sparsity_study=study, min_sparsRate=0.0)
+        with torch.no_grad():
+            for weight in trainer.sparse_weights.values():
+                weight[:, ::2] = 0
+        train(trainer)
+        assert {record.phase for record in trainer.history} == {"retrain"}
+        for weight in trainer.sparse_weights.values():
+            zeros = zero_rows(to_rows(weight))
+            assert zeros[::2].all()
+            assert not zeros[1::2].any()
