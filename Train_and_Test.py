@@ -242,6 +242,5 @@ def _guarded(work: Any) -> int:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("\ninterrupted: go on with --resume and the run's folder", file=sys.stderr)
         return INTERRUPTED
     return 0

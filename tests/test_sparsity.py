@@ -235,7 +235,7 @@ def test_clusters_agree_with_affinity_propagation_on_all_rows_at_once(cosine: fl
 
 
 def test_affinity_propagation_is_not_stopped_before_it_has_settled() -> None:
-    """Two exemplars have the larger sum of similarities here; messages stand still for a while before they get there."""
+    """Two exemplars have the larger sum of similarities; the messages stand still for a while before they get there."""
     rows = torch.tensor([[0.9, 0.4], [1.7, -0.6], [1.4, -0.1], [1.1, 0.6]])
     assert partition(patient_affinity_propagation(rows, 0.7)) == partition([0, 1, 0, 0])
     assert partition(cluster_rows(rows, 0.7).tolist()) == partition([0, 1, 0, 0])

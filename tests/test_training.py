@@ -291,7 +291,7 @@ def test_tol_epochs_does_not_end_the_search_before_a_sparse_model_is_found(split
 
 
 def test_divergence_is_one_clear_error(splits: Splits) -> None:
-    with pytest.raises(UserError, match="training diverged in epoch 1 .* lower lr"):
+    with pytest.raises(UserError, match=r"training diverged in epoch 1 .* lower lr"):
         train(make_trainer(splits, w=(0.0, 0.5, 0.5), base_optimizer="SGD", lr=1e12))
 
 

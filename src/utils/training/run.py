@@ -251,7 +251,11 @@ def _train_and_save(
     )
     if resume:
         trainer.resume()
-    outcome = train(trainer)
+    try:
+        outcome = train(trainer)
+    except KeyboardInterrupt:
+        observer.message(f"interrupted; go on with --resume {files.folder}")
+        raise
     results = collect_results(trainer, outcome, time.perf_counter() - started)
     written = _save(config, parameters, prepared, files, trainer, results)
     return FinishedRun(results, prepared.dataset.task_names, written)

@@ -1,0 +1,260 @@
+"""The scripts as a user meets them: flags, files, tables, errors in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import Data_loaders.sources
+from src.models.registry import load_model
+from src.utils.training import engine
+from src.utils.training.parameters import TrainingParameters
+from Train_and_Test import run_example
+
+ROOT = Path(__file__).resolve().parent.parent
+SHORT = [
+    *("--num_epochs", "1", "--max_iter_search", "2", "--max_iter_retrain", "2", "--num_batchEpoch", "3"),
+    *("--k", "0.1", "0.3", "0.6", "--min_sparsRate", "5", "--sim_preference", "0.95"),
+]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *flags: str) -> int:
+    """The exit code of the MDMTN script with these flags."""
+    monkeypatch.setattr(sys, "argv", ["Example_MDMTN_MM_withSparsity.py", *flags])
+    with pytest.raises(SystemExit) as left:
+        run_example(sys.argv[0], "MDMTN", "MultiMnist", [1e-3, 0.2, 0.799], description="A test.")
+    return int(left.value.code or 0)
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def results_of(output: Path) -> dict[str, Any]:
+    """The results file of the only run, without times."""
+    content = json.loads(only(output, "logs/*/*/results.json").read_text())
+    del content["seconds"]
+    return dict(content)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The output folder and the screen of a short demo run as a process of its own, without a screen."""
+    output = tmp_path_factory.mktemp("finished")
+    script = ROOT / "Example_MDMTN_MM_withSparsity.py"
+    environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script), "--demo", "--output-dir", str(output), *SHORT],
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        cwd=output,
+    )
+    assert done.returncode == 0, done.stderr
+    return output, done.stdout
+
+
+def test_run_ends_with_a_table_and_the_names_of_its_files(finished: tuple[Path, str]) -> None:
+    output, screen = finished
+    for line in ("left digit", "right digit", "mean", "sparsity rate", "compression rate", "parameter sharing"):
+        assert re.search(rf"^{line} +[\d.]+", screen, re.MULTILINE)
+    named = [Path(line.strip()) for line in screen.splitlines() if line.strip().startswith(str(output))]
+    assert len(named) >= 8
+    assert all(path.is_file() for path in named)
+    assert sorted(named) == sorted(p for p in output.rglob("*") if p.is_file() and p.name != "run.json")
+
+
+def test_results_file_has_every_promised_entry(finished: tuple[Path, str]) -> None:
+    content = json.loads(only(finished[0], "logs/*/*/results.json").read_text())
+    promised = (
+        "test_accuracy test_accuracy_mean validation_accuracy objectives weighted_objectives t lambda mu sparsity_rate "
+        "compression_rate parameter_sharing layers reached_min_sparsRate parameters seed device versions seconds"
+    )
+    assert set(promised.split()) <= set(content)
+    assert content["k"] == [0.1, 0.3, 0.6]
+    assert content["parameters"]["num_epochs"] == 1
+    assert set(content["seconds"]) == {"total", "phases", "epoch"}
+    assert len(content["lambda"]) == len(content["objectives"]) == 3
+    rows = sum(layer["rows"] for layer in content["layers"].values())
+    zero = sum(layer["rows"] - layer["nonzero"] for layer in content["layers"].values())
+    assert content["sparsity_rate"] == pytest.approx(100 * zero / rows)
+
+
+def test_history_has_a_row_per_epoch(finished: tuple[Path, str]) -> None:
+    with only(finished[0], "logs/*/*/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+    assert [row["phase"] for row in rows] == ["search"] * 2 + ["retrain"] * 2
+    assert {"lambda_0", "objectives_2", "validation_accuracy_1"} <= set(rows[0])
+
+
+def test_pictures_can_be_opened(finished: tuple[Path, str]) -> None:
+    pictures = sorted(finished[0].glob("Images/MultiDigits/*.png"))
+    assert len(pictures) == 4
+    for picture in pictures:
+        with Image.open(picture) as image:
+            image.verify()
+
+
+def test_saved_model_is_named_by_k_and_gives_the_recorded_accuracy(finished: tuple[Path, str], digits: Any) -> None:
+    file = only(finished[0], "src/Sparse_models/*.pth")
+    assert "k0.1_0.3_0.6" in file.name
+    saved = load_model(file)
+    from Data_loaders.loaders import make_splits
+
+    tested = engine.evaluate(saved.network, make_splits(digits, torch.device("cpu")).test)
+    assert tested.accuracy == pytest.approx(saved.results["test_accuracy"], abs=0.3)  # another number of threads
+
+
+def test_no_checkpoint_is_left_after_a_finished_run(finished: tuple[Path, str]) -> None:
+    assert not list(finished[0].rglob("checkpoint.pt"))
+    assert not list(finished[0].rglob("*.partial"))
+
+
+def test_same_seed_gives_the_same_results_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        assert run(monkeypatch, "--demo", "--quiet", "--output-dir", str(tmp_path / name), *SHORT) == 0
+    assert results_of(tmp_path / "first") == results_of(tmp_path / "second")
+
+
+def test_quiet_shows_the_table_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--demo", "--quiet", "--output-dir", str(tmp_path), *SHORT) == 0
+    screen = capsys.readouterr()
+    assert screen.out.lstrip().startswith("test accuracy")
+    assert screen.err == ""
+
+
+def test_interrupted_run_is_continued_to_the_same_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--demo", "--output-dir", str(tmp_path / "undisturbed"), *SHORT) == 0
+    original = engine.Trainer._epoch
+
+    def interrupted(self: engine.Trainer, *arguments: Any) -> engine.EpochRecord:
+        if len(self.history) == 3:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Trainer, "_epoch", interrupted)
+        assert run(patch, "--demo", "--output-dir", str(tmp_path / "continued"), *SHORT) == 130
+    folder = only(tmp_path, "continued/logs/*/*")
+    assert f"--resume {folder}" in capsys.readouterr().err
+    assert run(monkeypatch, "--resume", str(folder)) == 0
+    assert results_of(tmp_path / "continued") == results_of(tmp_path / "undisturbed")
+    assert run(monkeypatch, "--resume", str(folder)) == 2
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_retraining_starts_from_a_given_model(
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(only(finished[0], "src/Sparse_models/*.pth"))
+    assert run(
+        monkeypatch, "--demo", "--is_search", "no", "--model", model, "--output-dir", str(tmp_path), *SHORT
+    ) == 0  # fmt: skip
+    assert results_of(tmp_path)["sparsity_rate"] == pytest.approx(results_of(finished[0])["sparsity_rate"])
+
+
+BAD = {
+    "too few preferences": (["--k", "0.1", "0.9"], "w (the preference vector k) has 2 numbers"),
+    "negative preference": (["--k", "0.1", "-0.2", "0.9"], "allowed: numbers >= 0, not all zero"),
+    "all zero": (["--k", "0", "0", "0"], "not all zero"),
+    "not numbers": (["--k", "a", "b", "c"], "'a' is no number"),
+    "infinite": (["--k", "0.1", "inf", "0.9"], "allowed: a tuple of finite numbers"),
+    "no number of epochs": (["--num_epochs", "many"], "'many' is no whole number"),
+    "neither yes nor no": (["--LR_scheduler", "perhaps"], "neither yes nor no"),
+    "unknown flag": (["--learning_rate", "1"], "--learning_rate"),
+    "impossible value": (["--max_layerSRate", "80"], "max_layerSRate is 80.0; allowed: 0 to 1"),
+    "other number of tasks": (["--k", "1", "1", "--a", "0", "0", "--num_tasks", "2"], "allowed for MultiDigits: 3"),
+    "unknown device": (["--device", "tpu"], "device is 'tpu'; allowed: auto, cpu, cuda"),
+    "seed out of range": (["--seed", "-1"], "seed is -1"),
+    "no such model": (["--is_search", "no", "--model", "missing.pth"], "no such file: missing.pth"),
+    "no model to start from": (["--is_search", "no"], "name its file with --model"),
+    "no such run": (["--resume", "nowhere"], "nowhere holds no run"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags, text = BAD[case]
+    assert run(monkeypatch, "--demo", "--output-dir", str(tmp_path / "out"), *flags) == 2
+    screen = capsys.readouterr()
+    assert text in screen.err
+    assert screen.err.startswith("error: ")
+    assert screen.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_cuda_without_cuda_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run(monkeypatch, "--demo", "--device", "cuda", "--output-dir", str(tmp_path / "out")) == 2
+    assert "no CUDA" in capsys.readouterr().err
+
+
+def test_output_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run(monkeypatch, "--demo", "--output-dir", str(tmp_path / "file")) == 2
+    assert "cannot write to" in capsys.readouterr().err
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert run(monkeypatch, "--demo", "--output-dir", str(tmp_path / "out")) == 2
+    assert "not a folder you may write to" in capsys.readouterr().err
+
+
+def test_missing_data_without_network_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_network(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(Data_loaders.sources, "MNIST", no_network)
+    flags = ["--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path / "out")]
+    assert run(monkeypatch, *flags) == 2
+    screen = capsys.readouterr()
+    assert "cannot be downloaded (no route to host)" in screen.err
+    assert "--data-dir" in screen.err
+    assert screen.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_of_another_network_is_refused(
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(only(finished[0], "src/Sparse_models/*.pth"), weights_only=True)
+    content["architecture"]["num_outs"] = [10, 7]
+    torch.save(content, tmp_path / "other.pth")
+    flags = ["--is_search", "no", "--model", str(tmp_path / "other.pth"), "--output-dir", str(tmp_path / "out")]
+    assert run(monkeypatch, "--demo", *flags) == 2
+    assert "wanted: MDMTN on MultiMnist with [10, 10] classes" in capsys.readouterr().err
+
+
+def test_help_explains_every_parameter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(monkeypatch, "--help") == 0
+    screen = " ".join(capsys.readouterr().out.split())
+    for item in fields(TrainingParameters):
+        assert f"--{item.name}" in screen
+        assert " ".join(item.metadata["help"].split()) in screen
+    for flag in ("--k", "--data-dir", "--output-dir", "--device", "--seed", "--demo", "--quiet", "--resume"):
+        assert flag in screen
