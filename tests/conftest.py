@@ -12,8 +12,8 @@ import torch
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.MultiMnist import load_multidigits
-from src.models.backbones import MULTIMNIST
 from src.models.mdmtn import MDMTN
+from src.models.registry import Architecture
 from src.utils.training.lsuv import initialise_lsuv
 from src.utils.training.parameters import TrainingParameters
 
@@ -47,7 +47,7 @@ def splits(digits: MultiTaskDataset) -> Splits:
 def make_network(splits: Splits, seed: int = 0) -> MDMTN:
     """A freshly initialised MDMTN for two tasks of ten classes."""
     torch.manual_seed(seed)
-    network = MDMTN(MULTIMNIST, [10, 10])
+    network = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
     initialise_lsuv(network, splits.train.images[:100])
     return network
 

@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from Data_loaders.loaders import Splits
-from src.models.backbones import MULTIMNIST
-from src.models.mdmtn import MDMTN
 from src.models.registry import Architecture, load_model, save_model
 from src.utils.errors import UserError
 from tests.conftest import equal_states, make_network
@@ -18,12 +16,12 @@ MDMTN_MM = Architecture("MDMTN", "MultiMnist", (10, 10))
 
 
 def test_parameter_count_is_the_papers() -> None:
-    network = MDMTN(MULTIMNIST, [10, 10])
+    network = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
     assert sum(parameter.numel() for parameter in network.parameters()) == 311_490 + 4
 
 
 def test_sparse_layers_are_exactly_the_expected_ones() -> None:
-    network = MDMTN(MULTIMNIST, [10, 10])
+    network = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
     assert list(network.growl_layers(skip_layer=1)) == ["trunk.3", "trunk.7", "monitors.0.4", "monitors.1.4"]
     assert list(network.growl_layers(skip_layer=320)) == [
         "trunk.0",
@@ -37,7 +35,7 @@ def test_sparse_layers_are_exactly_the_expected_ones() -> None:
 
 @pytest.mark.parametrize("num_outs", [[10], [10, 10], [2, 5, 3]])
 def test_any_number_of_tasks_and_classes(num_outs: list[int]) -> None:
-    outputs = MDMTN(MULTIMNIST, num_outs)(torch.zeros(4, 1, 28, 28))
+    outputs = Architecture("MDMTN", "MultiMnist", tuple(num_outs)).build()(torch.zeros(4, 1, 28, 28))
     assert [tuple(output.shape) for output in outputs] == [(4, classes) for classes in num_outs]
 
 
@@ -55,7 +53,7 @@ def test_heads_read_the_mixture_of_trunk_and_monitor(splits: Splits) -> None:
 
 
 def test_alphas_are_saved_moved_and_trained() -> None:
-    network = MDMTN(MULTIMNIST, [10, 10])
+    network = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
     assert "alphas" in network.state_dict()
     assert network.to(torch.float64).alphas.dtype == torch.float64
     assert network.alphas.requires_grad
@@ -94,5 +92,5 @@ def test_model_file_of_other_content_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_architecture_is_refused() -> None:
-    with pytest.raises(UserError, match="architecture is 'MDMTM'; allowed: .*MDMTN"):
+    with pytest.raises(UserError, match=r"architecture is 'MDMTM'; allowed: .*MDMTN"):
         Architecture("MDMTM", "MultiMnist", (10, 10)).build()

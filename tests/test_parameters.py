@@ -67,7 +67,7 @@ def test_every_parameter_has_an_impossible_value_above() -> None:
 
 
 def test_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="unknown parameter learning_rate; known: .*lr"):
+    with pytest.raises(UserError, match=r"unknown parameter learning_rate; known: .*lr"):
         TrainingParameters().changed(learning_rate=0.1)
 
 

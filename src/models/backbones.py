@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -24,6 +24,10 @@ class Backbone:
     monitor: Callable[[], nn.Sequential]
     features: int
 
+    def heads(self, num_outs: Sequence[int]) -> list[nn.Module]:
+        """A linear head per task."""
+        return [nn.Linear(self.features, outputs) for outputs in num_outs]
+
 
 def _convolution(inputs: int, outputs: int, kernel: int, *, batch_norm: bool) -> list[nn.Module]:
     """Convolution, 2x2 maximum pooling, batch normalisation where asked for, ReLU."""
@@ -44,4 +48,13 @@ MULTIMNIST = Backbone(
     features=50,
 )
 
-BACKBONES = {"MultiMnist": MULTIMNIST}
+CIFAR10MNIST = Backbone(
+    input_shape=(3, 32, 32),
+    trunk=lambda: nn.Sequential(
+        *_convolution(3, 16, 3, batch_norm=True), *_convolution(16, 32, 3, batch_norm=True), *_linear(1152, 32)
+    ),
+    monitor=lambda: nn.Sequential(*_convolution(3, 32, 3, batch_norm=True), *_linear(7200, 32)),
+    features=32,
+)
+
+BACKBONES = {"MultiMnist": MULTIMNIST, "Cifar10Mnist": CIFAR10MNIST}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from src.models.backbones import Backbone
 from src.models.multi_task import MultiTaskNetwork
 
 
@@ -20,18 +19,21 @@ class MDMTN(MultiTaskNetwork):
     trained from (1, 0).
 
     Args:
-        backbone: makes trunk and monitors.
-        num_outs: number of classes per task.
+        trunk: maps images to features, shape (N, features).
+        monitors: one per task, to features of the same shape.
+        heads: one per task, from features to logits (N, number of classes).
 
     Source: Hotegni, Berkemeier, Peitz, Multi-Objective Optimization for Sparse Deep Multi-Task Learning, section 3.
     """
 
-    def __init__(self, backbone: Backbone, num_outs: Sequence[int]) -> None:
+    def __init__(self, trunk: nn.Module, monitors: Iterable[nn.Module], heads: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.trunk = backbone.trunk()
-        self.monitors = nn.ModuleList(backbone.monitor() for _ in num_outs)
-        self.heads = nn.ModuleList(nn.Linear(backbone.features, outputs) for outputs in num_outs)
-        self.alphas = nn.Parameter(torch.tensor([[1.0, 0.0]]).repeat(len(num_outs), 1))
+        self.trunk = trunk
+        self.monitors = nn.ModuleList(monitors)
+        self.heads = nn.ModuleList(heads)
+        if len(self.monitors) != len(self.heads):
+            raise ValueError(f"there are {len(self.monitors)} monitors for {len(self.heads)} heads; allowed: one each")
+        self.alphas = nn.Parameter(torch.tensor([[1.0, 0.0]]).repeat(len(self.heads), 1))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         shared = self.trunk(x)  # (N, C, H, W) -> (N, features)

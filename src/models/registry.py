@@ -9,14 +9,36 @@ from types import MappingProxyType
 from typing import Any
 
 from src.models.backbones import BACKBONES, Backbone
+from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.files import read_torch, write_torch
 
-ARCHITECTURES: Mapping[str, Callable[[Backbone, Sequence[int]], MultiTaskNetwork]] = MappingProxyType({"MDMTN": MDMTN})
+
+def _mdmtn(backbone: Backbone, num_outs: Sequence[int]) -> MultiTaskNetwork:
+    return MDMTN(backbone.trunk(), [backbone.monitor() for _ in num_outs], backbone.heads(num_outs))
+
+
+def _hps(backbone: Backbone, num_outs: Sequence[int]) -> MultiTaskNetwork:
+    return HPS(backbone.trunk(), backbone.heads(num_outs))
+
+
+ARCHITECTURES: Mapping[str, Callable[[Backbone, Sequence[int]], MultiTaskNetwork]] = MappingProxyType(
+    {"MDMTN": _mdmtn, "HPS": _hps, "STL": _hps}
+)
 
 FORMAT_VERSION = 1
+
+
+def check_architecture(name: str) -> None:
+    """Refuse an unknown architecture.
+
+    Raises:
+        UserError: naming the known ones.
+    """
+    if name not in ARCHITECTURES:
+        raise UserError(f"architecture is {name!r}; allowed: {', '.join(ARCHITECTURES)}")
 
 
 @dataclass(frozen=True)
@@ -39,9 +61,9 @@ class Architecture:
         Raises:
             UserError: for an unknown architecture or backbone.
         """
-        for value, known, kind in ((self.name, ARCHITECTURES, "architecture"), (self.backbone, BACKBONES, "backbone")):
-            if value not in known:
-                raise UserError(f"{kind} is {value!r}; allowed: {', '.join(known)}")
+        check_architecture(self.name)
+        if self.backbone not in BACKBONES:
+            raise UserError(f"backbone is {self.backbone!r}; allowed: {', '.join(BACKBONES)}")
         return ARCHITECTURES[self.name](BACKBONES[self.backbone], self.num_outs)
 
 
@@ -74,12 +96,13 @@ def save_model(
     write_torch(path, content)
 
 
-def load_model(path: Path, expected: Architecture | None = None) -> SavedModel:
+def load_model(path: Path, expected: Architecture | None = None, network: MultiTaskNetwork | None = None) -> SavedModel:
     """Read a file of :func:`save_model`; no code in it is run.
 
     Args:
         path: the file.
         expected: refuse any other architecture.
+        network: put the weights into this one, for a network of the user's own; None builds it by its name.
 
     Raises:
         UserError: if the file is missing, damaged, of another version or of another architecture.
@@ -91,7 +114,7 @@ def load_model(path: Path, expected: Architecture | None = None) -> SavedModel:
     found = Architecture(**{**content["architecture"], "num_outs": tuple(content["architecture"]["num_outs"])})
     if expected is not None and found != expected:
         raise UserError(f"{path} holds {_described(found)}; wanted: {_described(expected)}")
-    network = found.build()
+    network = network or found.build()
     try:
         network.load_state_dict(content["state_dict"])
     except RuntimeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -94,6 +95,43 @@ def draw_rows(path: Path, layers: Mapping[str, RowCounts], title: str) -> None:
     axis.set_xlim(0, 100)
     axis.set_title(title, fontsize=11)
     figure.legend(loc="outside lower center", ncols=3)
+    _save(figure, path)
+
+
+class TrainedVector(Protocol):
+    """A preference vector with what its network reached, percent."""
+
+    @property
+    def k(self) -> tuple[float, ...]: ...
+    @property
+    def validation_accuracy(self) -> tuple[float, ...]: ...
+    @property
+    def sparsity_rate(self) -> float: ...
+
+
+def draw_search(path: Path, points: Sequence[TrainedVector], best: TrainedVector, task_names: Sequence[str]) -> None:
+    """Validation accuracy per task and zero rows over the preference vectors, the best one marked."""
+    figure = Figure(figsize=(max(7.0, 0.5 * len(points) + 3), 5), layout="constrained")
+    axis = figure.subplots()
+    places = range(len(points))
+    for task, name in enumerate(task_names):
+        values = [point.validation_accuracy[task] for point in points]
+        axis.plot(places, values, "o-", color=TASK_COLOURS[task % len(TASK_COLOURS)], label=name)
+    axis.plot(places, [float(np.mean(point.validation_accuracy)) for point in points], "k--", label="mean")
+    axis.axvline(points.index(best), color="#bbbbbb", lw=8, alpha=0.5, zorder=0, label="best")
+    axis.set_ylabel("validation accuracy (%)")
+    axis.set_xticks(
+        places, [", ".join(f"{value:.4g}" for value in point.k) for point in points], rotation=60, ha="right"
+    )
+    axis.set_xlabel("k = (sparsity, " + ", ".join(task_names) + ")")
+    axis.grid(alpha=0.3)
+    rates = [point.sparsity_rate for point in points]
+    if any(rates):
+        right = axis.twinx()
+        right.plot(places, rates, ":", color=SPARSITY_COLOUR, label="zero rows")
+        right.set_ylabel("zero rows (%)", color=SPARSITY_COLOUR)
+        right.set_ylim(0, 100)
+    figure.legend(loc="outside upper center", ncols=len(task_names) + 3, fontsize=9)
     _save(figure, path)
 
 

@@ -1,4 +1,7 @@
-"""Default parameters per data set and architecture; what is not named here is :class:`TrainingParameters`' own."""
+"""Default parameters per data set and architecture; what is not named here is :class:`TrainingParameters`' own.
+
+The reference's schedules and optimizers, and its caps on sparsity.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,60 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-_DEFAULTS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
+_BACKBONE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "MultiMnist": {"lr": 2.5e-3, "lr_sched_coef": 0.5, "skip_layer": 1, "sim_preference": 0.7},
+        "Cifar10Mnist": {"lr": 1e-4, "lr_sched_coef": 0.98, "skip_layer": 3, "sim_preference": 0.8},
+    }
+)
+
+_SPARSITY: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
     {
         ("MultiMnist", "MDMTN"): {"min_sparsRate": 20.0, "max_layerSRate": 0.8},
+        ("MultiMnist", "HPS"): {"min_sparsRate": 10.0, "max_layerSRate": 0.8},
+        ("MultiMnist", "STL"): {"min_sparsRate": 10.0, "max_layerSRate": 0.8},
+        ("Cifar10Mnist", "MDMTN"): {"min_sparsRate": 10.0, "max_layerSRate": 0.3},
+        ("Cifar10Mnist", "HPS"): {"min_sparsRate": 5.0, "max_layerSRate": 0.15},
+        ("Cifar10Mnist", "STL"): {"min_sparsRate": 5.0, "max_layerSRate": 0.15},
+    }
+)
+
+# Single tasks without sparsity have a longer schedule: 100 epochs. On MultiMNIST the learning rate halves every 30.
+_SINGLE_TASK: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "MultiMnist": {
+            "base_optimizer": "SGD",
+            "lr": 1e-2,
+            "momentum": 0.9,
+            "max_iter": 10,
+            "num_epochs": 10,
+            "lr_sched_coef": 0.5 ** (1 / 3),
+        },
+        "Cifar10Mnist": {"max_iter": 100, "num_epochs": 1},
     }
 )
 
 DEMO: Mapping[str, Any] = MappingProxyType(
-    {"batch_size": 128, "max_iter": 6, "max_iter_search": 3, "max_iter_retrain": 4, "num_epochs": 2}
+    {
+        "batch_size": 128,
+        "max_iter": 6,
+        "max_iter_search": 3,
+        "max_iter_retrain": 4,
+        "num_epochs": 2,
+        "lr": 2.5e-3,
+        "lr_sched_coef": 0.5,
+    }
 )
 
 
-def default_parameters(backbone: str, architecture: str, *, demo: bool) -> dict[str, Any]:
-    """Defaults that differ from the general ones, for a data set's backbone and an architecture."""
-    return {**_DEFAULTS.get((backbone, architecture), {}), **(DEMO if demo else {})}
+def default_parameters(backbone: str, architecture: str, *, sparsity: bool, demo: bool) -> dict[str, Any]:
+    """Defaults that differ from the general ones.
+
+    Args:
+        backbone: of the data set.
+        architecture: of the network.
+        sparsity: whether the sparsity objective takes part.
+        demo: whether the short schedule of the demonstration is wanted.
+    """
+    single = _SINGLE_TASK[backbone] if architecture == "STL" and not sparsity else {}
+    return {**_BACKBONE[backbone], **_SPARSITY[backbone, architecture], **single, **(DEMO if demo else {})}

@@ -19,8 +19,10 @@ from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import data_folder
+from Data_loaders.tasks import select_task
+from src.models.mdmtn import MDMTN
 from src.models.multi_task import MultiTaskNetwork
-from src.models.registry import Architecture, load_model, save_model
+from src.models.registry import Architecture, check_architecture, load_model, save_model
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
 from src.utils.study import plots
@@ -43,6 +45,7 @@ class RunConfig:
         script: name of the script, which names the run's folder.
         architecture: key of ``src.models.registry.ARCHITECTURES``.
         dataset: key of ``Data_loaders.registry.DATASETS``.
+        task: the only task that is trained, from 0; None trains all.
         seed: of the initial weights and the order of the batches.
         data_seed: of the partners that images are composed of.
         device: auto, cpu or cuda.
@@ -56,6 +59,7 @@ class RunConfig:
     script: str
     architecture: str
     dataset: str
+    task: int | None = None
     seed: int = 0
     data_seed: int = 0
     device: str = "auto"
@@ -90,16 +94,16 @@ class RunFiles:
     """Where a run's files are.
 
     Attributes:
-        folder: of the run, with its configuration, checkpoint, history, results and model.
-        model: the second copy of the model, named by its preference vector.
+        folder: of the run, with its configuration, checkpoint, history and results.
+        models: copies of the model.
         images: folder of the pictures.
-        script: prefix of the pictures' names.
+        prefix: of the pictures' names.
     """
 
     folder: Path
-    model: Path
+    models: tuple[Path, ...]
     images: Path
-    script: str
+    prefix: str
 
     @property
     def config(self) -> Path:
@@ -113,8 +117,12 @@ class RunFiles:
 
     @property
     def results(self) -> Path:
-        """The results file."""
+        """The results file, there once the run is finished."""
         return self.folder / "results.json"
+
+    def as_text(self) -> dict[str, Any]:
+        """Plain values for the run's configuration file."""
+        return {"models": [str(path) for path in self.models], "images": str(self.images), "prefix": self.prefix}
 
 
 @dataclass(frozen=True)
@@ -127,13 +135,24 @@ class FinishedRun:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Data on the device and the network to be trained."""
+class Problem:
+    """A network and the data it is trained on, on one device.
 
-    dataset: MultiTaskDataset
+    Attributes:
+        name: of the data.
+        task_names: one per task.
+        splits: the data.
+        architecture: what the network is built from.
+        network: to be trained.
+        dataset: where the splits come from; None for a user's own tensors.
+    """
+
+    name: str
+    task_names: tuple[str, ...]
     splits: Splits
     architecture: Architecture
     network: MultiTaskNetwork
+    dataset: MultiTaskDataset | None = None
 
 
 def set_arithmetic() -> None:
@@ -148,33 +167,59 @@ def set_arithmetic() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def run_name(config: RunConfig, parameters: TrainingParameters) -> str:
+    """Preference vector and seed, as they appear in names of files."""
+    return f"k{'_'.join(f'{value:g}' for value in parameters.w)}_seed{config.seed}"
+
+
+def model_file(config: RunConfig, parameters: TrainingParameters) -> Path:
+    """Where the run's model is kept beside those of other runs."""
+    task = "" if config.task is None else f"_task{config.task}"
+    name = f"{config.architecture}_{config.dataset}{task}_{run_name(config, parameters)}_model{parameters.num_model}"
+    return config.root / config.mod_logdir / f"{name}.pth"
+
+
 def plan_files(config: RunConfig, parameters: TrainingParameters) -> RunFiles:
-    """Name a new run's files and make sure that they can be written."""
-    preferences = "_".join(f"{value:g}" for value in parameters.w)
-    name = f"k{preferences}_seed{config.seed}"
+    """Name a new run's files."""
     moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    model = f"{config.architecture}_{config.dataset}_{name}_model{parameters.num_model}.pth"
-    files = RunFiles(
-        config.root / config.main_dir / config.script / f"{name}_{moment}",
-        config.root / config.mod_logdir / model,
-        config.root / "Images" / config.dataset,
-        config.script,
-    )
-    for folder in (files.folder, files.model.parent, files.images):
+    folder = config.root / config.main_dir / config.script / f"{run_name(config, parameters)}_{moment}"
+    models = (folder / "model.pth", model_file(config, parameters))
+    return RunFiles(folder, models, config.root / "Images" / config.dataset, config.script)
+
+
+def start_run(
+    config: RunConfig,
+    parameters: TrainingParameters,
+    observer: Observer,
+    *,
+    files: RunFiles | None = None,
+    problem: Problem | None = None,
+) -> FinishedRun:
+    """Run from the beginning.
+
+    Args:
+        config, parameters: of the run.
+        observer: told of the progress.
+        files: where to write; None makes a new folder.
+        problem: a user's own network and data; None loads and builds what ``config`` names.
+    """
+    files = files or plan_files(config, parameters)
+    for folder in (files.folder, files.images, *(path.parent for path in files.models)):
         _check_writable(folder)
-    return files
+    problem = problem or load_problem(config, parameters, observer)
+    check_problem(problem, parameters)
+    content = {"config": asdict(config), "parameters": asdict(parameters), "files": files.as_text()}
+    write_json(files.config, content)
+    return _train_and_save(config, parameters, problem, files, observer, resume=False)
 
 
-def start_run(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> FinishedRun:
-    """Run from the beginning."""
-    files = plan_files(config, parameters)
-    prepared = _prepare(config, parameters, observer)
-    write_json(files.config, {"config": asdict(config), "parameters": asdict(parameters), "files": _as_text(files)})
-    return _train_and_save(config, parameters, prepared, files, observer, resume=False)
-
-
-def resume_run(folder: Path, observer: Observer) -> FinishedRun:
+def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = None) -> FinishedRun:
     """Go on with an interrupted run; what it was started with counts.
+
+    Args:
+        folder: of the run.
+        observer: told of the progress.
+        problem: the user's own network and data, if the run was started with them.
 
     Raises:
         UserError: if the folder holds no interrupted run.
@@ -182,8 +227,8 @@ def resume_run(folder: Path, observer: Observer) -> FinishedRun:
     config, parameters, files = read_run(folder)
     if files.results.exists():
         raise UserError(f"the run in {folder} is finished: its results are in {files.results}")
-    prepared = _prepare(config, parameters, observer)
-    return _train_and_save(config, parameters, prepared, files, observer, resume=files.checkpoint.exists())
+    problem = problem or load_problem(config, parameters, observer)
+    return _train_and_save(config, parameters, problem, files, observer, resume=files.checkpoint.exists())
 
 
 def read_run(folder: Path) -> tuple[RunConfig, TrainingParameters, RunFiles]:
@@ -194,46 +239,73 @@ def read_run(folder: Path) -> tuple[RunConfig, TrainingParameters, RunFiles]:
         tuples = {item.name for item in fields(TrainingParameters) if str(item.type).startswith("tuple")}
         values: dict[str, Any] = {name: tuple(v) if name in tuples else v for name, v in content["parameters"].items()}
         files = content["files"]
-        names = RunFiles(folder, Path(files["model"]), Path(files["images"]), files["script"])
-        return config, TrainingParameters(**values), names
+        models = tuple(Path(path) for path in files["models"])
+        return config, TrainingParameters(**values), RunFiles(folder, models, Path(files["images"]), files["prefix"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} holds no run of this version (no readable run.json)") from error
 
 
-def _prepare(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> Prepared:
+def load_dataset(config: RunConfig, observer: Observer) -> MultiTaskDataset:
+    """The data set that the configuration names, one task of it where it says so."""
+    dataset = dataset_entry(config.dataset).load(data_folder(config.data_dir), config.data_seed, observer.message)
+    return dataset if config.task is None else select_task(dataset, config.task)
+
+
+def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> Problem:
     """Load the data and make the network, initialised or read from a file."""
     set_arithmetic()
-    entry = dataset_entry(config.dataset)
-    dataset = entry.load(data_folder(config.data_dir), config.data_seed, observer.message)
-    if len(dataset.task_names) + 1 != parameters.num_tasks:
-        raise UserError(
-            f"num_tasks is {parameters.num_tasks}; allowed for {dataset.name}: {len(dataset.task_names) + 1} "
-            "(sparsity and its tasks)"
-        )
+    check_architecture(config.architecture)
+    if config.architecture == "STL" and config.task is None:
+        raise UserError("architecture STL trains a single task: name it with --task")
+    if config.model is None and not (parameters.is_search and parameters.Sparsity_study):
+        name = "Sparsity_study" if parameters.is_search else "is_search"
+        raise UserError(f"{name} is False, which starts from a sparse model: name its file with --model")
+    dataset = load_dataset(config, observer)
     device = config.torch_device()
     splits = make_splits(dataset, device)
-    architecture = Architecture(config.architecture, entry.backbone, tuple(dataset.num_outs))
+    architecture = Architecture(config.architecture, dataset_entry(config.dataset).backbone, tuple(dataset.num_outs))
     if config.model is None:
-        _check_start(parameters)
         torch.manual_seed(config.seed)
         network = architecture.build().to(device)
         initialise_lsuv(network, splits.train.images[: parameters.batch_size])
     else:
         network = load_model(Path(config.model), architecture).network.to(device)
     network = network.to(memory_format=torch.channels_last)
-    return Prepared(dataset, splits, architecture, network)
+    return Problem(dataset.name, dataset.task_names, splits, architecture, network, dataset)
 
 
-def _check_start(parameters: TrainingParameters) -> None:
-    if not parameters.is_search or not parameters.Sparsity_study:
-        name = "is_search" if not parameters.is_search else "Sparsity_study"
-        raise UserError(f"{name} is False, which starts from a sparse model: name its file with --model")
+@torch.no_grad()
+def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
+    """Refuse preferences, labels and outputs that do not belong together.
+
+    Raises:
+        UserError: naming what does not fit.
+    """
+    tasks = problem.splits.train.labels.shape[1]
+    if parameters.num_tasks != tasks + 1:
+        raise UserError(
+            f"num_tasks is {parameters.num_tasks}; allowed for {problem.name}: {tasks + 1} (sparsity and its tasks)"
+        )
+    training = problem.network.training
+    outputs = problem.network.eval()(problem.splits.train.images[:2])
+    problem.network.train(training)
+    if len(outputs) != tasks:
+        raise UserError(f"the network has {len(outputs)} outputs; allowed for {problem.name}: {tasks}, one per task")
+    for split in ("train", "validation", "test"):
+        labels = getattr(problem.splits, split).labels
+        for task, output in enumerate(outputs):
+            low, high, classes = int(labels[:, task].min()), int(labels[:, task].max()), output.shape[1]
+            if low < 0 or high >= classes:
+                raise UserError(
+                    f"{split} labels of task {task} ({problem.task_names[task]}) range from {low} to {high}; "
+                    f"allowed: 0 to {classes - 1}, as the network has {classes} outputs for it"
+                )
 
 
 def _train_and_save(
     config: RunConfig,
     parameters: TrainingParameters,
-    prepared: Prepared,
+    problem: Problem,
     files: RunFiles,
     observer: Observer,
     *,
@@ -241,9 +313,9 @@ def _train_and_save(
 ) -> FinishedRun:
     started = time.perf_counter()
     trainer = Trainer(
-        prepared.network,
-        ChebyshevMethod(prepared.network, parameters, config.torch_device()),
-        prepared.splits,
+        problem.network,
+        ChebyshevMethod(problem.network, parameters, config.torch_device()),
+        problem.splits,
         parameters,
         seed=config.seed,
         observer=observer,
@@ -251,20 +323,21 @@ def _train_and_save(
     )
     if resume:
         trainer.resume()
+    before = sum(record.seconds for record in trainer.history)
     try:
         outcome = train(trainer)
     except KeyboardInterrupt:
         observer.message(f"interrupted; go on with --resume {files.folder}")
         raise
-    results = collect_results(trainer, outcome, time.perf_counter() - started)
-    written = _save(config, parameters, prepared, files, trainer, results)
-    return FinishedRun(results, prepared.dataset.task_names, written)
+    results = collect_results(trainer, outcome, before + time.perf_counter() - started)
+    written = _save(config, parameters, problem, files, trainer, results)
+    return FinishedRun(results, problem.task_names, written)
 
 
 def _save(
     config: RunConfig,
     parameters: TrainingParameters,
-    prepared: Prepared,
+    problem: Problem,
     files: RunFiles,
     trainer: Trainer,
     results: RunResults,
@@ -274,6 +347,7 @@ def _save(
         "script": config.script,
         "architecture": config.architecture,
         "dataset": config.dataset,
+        "task": config.task,
         "k": list(parameters.w),
         **results.as_dict(),
         "parameters": asdict(parameters),
@@ -282,31 +356,32 @@ def _save(
         "device": device_name(config.torch_device()),
         "versions": versions(),
     }
-    models = [files.folder / "model.pth", files.model]
-    for path in models:
-        save_model(path, trainer.model, prepared.architecture, _plain(asdict(parameters)), _plain(content))
+    for path in files.models:
+        save_model(path, trainer.model, problem.architecture, _plain(asdict(parameters)), _plain(content))
     history = files.folder / "history.csv"
     write_csv(history, history_rows(trainer.history))
-    pictures = _draw(prepared, files, trainer, results, parameters)
+    pictures = _draw(problem, files, trainer, results, parameters)
     write_json(files.results, content)
     files.checkpoint.unlink(missing_ok=True)
-    return [files.results, history, *models, *pictures]
+    return [files.results, history, *files.models, *pictures]
 
 
 def _draw(
-    prepared: Prepared, files: RunFiles, trainer: Trainer, results: RunResults, parameters: TrainingParameters
+    problem: Problem, files: RunFiles, trainer: Trainer, results: RunResults, parameters: TrainingParameters
 ) -> list[Path]:
-    dataset, folder = prepared.dataset, files.images
-    title = f"{prepared.architecture.name} on {dataset.name}, k = ({', '.join(f'{value:g}' for value in parameters.w)})"
-    pictures = [folder / "samples.png", folder / f"{files.script}_training.png"]
-    plots.draw_samples(pictures[0], dataset)
-    plots.draw_history(pictures[1], trainer.history, dataset.task_names, title)
+    folder = files.images
+    title = f"{problem.architecture.name} on {problem.name}, k = ({', '.join(f'{value:g}' for value in parameters.w)})"
+    pictures = [folder / f"{files.prefix}_training.png"]
+    plots.draw_history(pictures[0], trainer.history, problem.task_names, title)
     if parameters.with_sparsity:
-        pictures.append(folder / f"{files.script}_rows.png")
+        pictures.append(folder / f"{files.prefix}_rows.png")
         plots.draw_rows(pictures[-1], results.layers, f"{title}: rows of the sparse layers")
-    if prepared.architecture.name == "MDMTN":
+    if problem.dataset is not None:
+        pictures.append(folder / "samples.png")
+        plots.draw_samples(pictures[-1], problem.dataset)
+    if isinstance(problem.network, MDMTN):
         pictures.append(folder / "MDMTN_diagram.png")
-        plots.draw_diagram(pictures[-1], dataset.num_outs, dataset.task_names)
+        plots.draw_diagram(pictures[-1], problem.architecture.num_outs, problem.task_names)
     return pictures
 
 
@@ -315,10 +390,6 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-def _as_text(files: RunFiles) -> dict[str, str]:
-    return {"model": str(files.model), "images": str(files.images), "script": files.script}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,11 @@
+"""Train a sparse network with hard parameter sharing (HPS) on Cifar10Mnist.
+
+Edit the preference vector k below: how much sparsity, the CIFAR-10 class and the MNIST digit matter.
+"""
+
+from Train_and_Test import run_example
+
+k = [1e-2, 0.8, 0.19]  # sparsity, CIFAR-10 class, MNIST digit
+
+if __name__ == "__main__":
+    run_example(__file__, "HPS", "Cifar10Mnist", k, description=__doc__)

@@ -1,0 +1,11 @@
+"""Train a sparse network with hard parameter sharing (HPS) on MultiMNIST.
+
+Edit the preference vector k below: how much sparsity, the left digit and the right digit matter.
+"""
+
+from Train_and_Test import run_example
+
+k = [1e-3, 0.2, 0.799]  # sparsity, left digit, right digit
+
+if __name__ == "__main__":
+    run_example(__file__, "HPS", "MultiMnist", k, description=__doc__)

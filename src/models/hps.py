@@ -1,0 +1,33 @@
+"""Hard parameter sharing: one trunk for all tasks. With a single head it is single-task learning (STL)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from src.models.multi_task import MultiTaskNetwork
+
+
+class HPS(MultiTaskNetwork):
+    """Every head reads the same features, :math:`y_i = h_i(s(x))`.
+
+    Args:
+        trunk: maps images to features, shape (N, features).
+        heads: one per task, from features to logits (N, number of classes).
+
+    Source: Caruana, Multitask learning (1997).
+    """
+
+    def __init__(self, trunk: nn.Module, heads: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        shared = self.trunk(x)  # (N, C, H, W) -> (N, features)
+        return [head(shared) for head in self.heads]  # (N, features) -> (N, num_outs[i])
+
+    @property
+    def sparse_parts(self) -> list[nn.Module]:
+        return [self.trunk]
