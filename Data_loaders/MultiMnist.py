@@ -11,11 +11,10 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from Data_loaders.datasets import MultiTaskDataset, cached_arrays
-from Data_loaders.sources import Images, Labels, Source, load_digits_source, load_mnist
+from Data_loaders.sources import DIGIT_CLASSES, Images, Labels, Source, load_digits_source, load_mnist
 
 SIZE, CANVAS, OFFSET = 28, 36, 6
 TASK_NAMES = ("left digit", "right digit")
-DIGITS = tuple(str(digit) for digit in range(10))
 MEAN, STD = (0.1307,), (0.3081,)
 DEMO_PARTNERS = 4
 
@@ -89,4 +88,5 @@ def _compose_source(source: Source, seed: int, partners: int) -> dict[str, np.nd
 
 def _dataset(name: str, arrays: Mapping[str, np.ndarray]) -> MultiTaskDataset:
     x_train, y_train, x_test, y_test = (arrays[split] for split in ("x_train", "y_train", "x_test", "y_test"))
-    return MultiTaskDataset(name, TASK_NAMES, (DIGITS, DIGITS), x_train, y_train, x_test, y_test, MEAN, STD)
+    classes = (DIGIT_CLASSES, DIGIT_CLASSES)
+    return MultiTaskDataset(name, TASK_NAMES, classes, x_train, y_train, x_test, y_test, MEAN, STD)

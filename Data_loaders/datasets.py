@@ -29,6 +29,7 @@ class MultiTaskDataset:
         y_train, y_test: class numbers, shape (N, m).
         mean, std: per channel, of pixels in [0, 1], for the normalisation.
         max_rotation: training images are turned by up to this many degrees, either way.
+        validation_size: how many training images are set aside for validation; None is a sixth of them.
     """
 
     name: str
@@ -41,8 +42,13 @@ class MultiTaskDataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_rotation: float = 0.0
+    validation_size: int | None = None
 
     def __post_init__(self) -> None:
+        if self.validation_size is not None and not 0 <= self.validation_size < len(self.x_train):
+            raise UserError(
+                f"{self.name}: validation_size is {self.validation_size}; allowed: 0 to {len(self.x_train) - 1}"
+            )
         tasks = len(self.task_names)
         for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             if y.ndim != 2 or y.shape != (len(x), tasks):

@@ -39,24 +39,30 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Splits:
-    """Training, validation and test data; training images are rotated by up to ``max_rotation`` degrees."""
+    """Training, validation and test data on one device.
+
+    Attributes:
+        max_rotation: training images are turned by up to this many degrees, either way; 0 for data that are no images.
+        black: what a black pixel is after the normalisation, a number or of shape (C, 1, 1); it fills the corners of
+            turned images.
+    """
 
     train: TaskData
     validation: TaskData
     test: TaskData
     max_rotation: float = 0.0
+    black: Tensor | float = 0.0
 
 
-def make_splits(dataset: MultiTaskDataset, device: torch.device, validation_share: float = 1 / 6) -> Splits:
-    """Normalise once, move to the device and set validation data aside, always the same ones.
+def make_splits(dataset: MultiTaskDataset, device: torch.device) -> Splits:
+    """Normalise once, move to the device and set ``dataset.validation_size`` images aside, always the same ones.
 
     Args:
         dataset: the raw data.
         device: where all batches come from.
-        validation_share: share of the training images set aside (10,000 of MultiMNIST's 60,000).
     """
     order = np.random.default_rng(SPLIT_SEED).permutation(len(dataset.x_train))
-    held_out = round(len(order) * validation_share)
+    held_out = round(len(order) / 6) if dataset.validation_size is None else dataset.validation_size
 
     def part(x: np.ndarray, y: np.ndarray) -> TaskData:
         return TaskData(normalise(x, dataset.mean, dataset.std, device), torch.from_numpy(y).to(device))
@@ -67,6 +73,7 @@ def make_splits(dataset: MultiTaskDataset, device: torch.device, validation_shar
         part(dataset.x_train[validation], dataset.y_train[validation]),
         part(dataset.x_test, dataset.y_test),
         dataset.max_rotation,
+        normalise(np.zeros((1, 1, 1, len(dataset.mean)), np.uint8), dataset.mean, dataset.std, device)[0],
     )
 
 
@@ -98,19 +105,21 @@ def training_batches(
             return
         images = data.images[index]
         if splits.max_rotation:
-            images = rotate(images, angles[index])
+            images = rotate(images, angles[index], splits.black)
         yield images, data.labels[index]
 
 
-def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turn every image about its centre by its own angle, bilinear, corners filled with the border's pixels.
+def rotate(images: Tensor, degrees: Tensor, fill: Tensor | float = 0.0) -> Tensor:
+    """Turn every image about its centre by its own angle, bilinear, as if ``fill`` went on for ever around it.
 
     Args:
-        images: shape (N, C, H, W).
+        images: square ones, shape (N, C, H, H).
         degrees: shape (N,), counter-clockwise.
+        fill: value of the pixels outside, a number or shape (C, 1, 1).
     """
     angle = torch.deg2rad(degrees)
     zero = torch.zeros_like(angle)
     turn = torch.stack([angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero], dim=1).view(-1, 2, 3)
     grid = affine_grid(turn, list(images.shape), align_corners=False)
-    return grid_sample(images, grid, padding_mode="border", align_corners=False)
+    turned = grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False)  # 0 outside is now the fill
+    return turned + fill

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from Data_loaders.Create_Cifar10Mnist_dataset import load_cifar10mnist, load_colour_digits
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.MultiMnist import load_multidigits, load_multimnist
 from src.utils.errors import UserError
@@ -31,6 +32,8 @@ DATASETS: Mapping[str, DatasetEntry] = MappingProxyType(
     {
         "MultiMnist": DatasetEntry(load_multimnist, backbone="MultiMnist", demo="MultiDigits"),
         "MultiDigits": DatasetEntry(load_multidigits, backbone="MultiMnist", demo="MultiDigits"),
+        "Cifar10Mnist": DatasetEntry(load_cifar10mnist, backbone="Cifar10Mnist", demo="ColourDigits"),
+        "ColourDigits": DatasetEntry(load_colour_digits, backbone="Cifar10Mnist", demo="ColourDigits"),
     }
 )
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits
-from torchvision.datasets import MNIST
+from sklearn.datasets import load_digits, load_sample_images
+from torchvision.datasets import CIFAR10, MNIST
 
 from src.utils.errors import UserError
+from src.utils.files import read_npz
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 DATA_VARIABLE = "MDMTN_DATA"
+DIGIT_CLASSES = tuple(str(digit) for digit in range(10))
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+PHOTOGRAPH_CLASSES = ("China", "flower")
+
+CROP, STRIPE = 32, 64
+TEST_STRIPES = (2, 7)  # of 10: inner ones, so that they show what the photographs show
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,54 @@ def load_mnist(folder: Path) -> Source:
     return make_source("MNIST", *arrays)
 
 
+def load_cifar10(folder: Path) -> Source:
+    """CIFAR-10 from ``folder/cifar10.npz`` if there is one, else through torchvision, downloaded if it is missing.
+
+    The ``.npz`` file holds x_train and x_test, uint8, shape (N, 32, 32, 3), and y_train and y_test, whole numbers from
+    0 to 9, shape (N,) or (N, 1). torchvision reads its own files in ``folder/cifar-10-batches-py``.
+
+    Raises:
+        UserError: if the files are missing and cannot be downloaded, or are damaged.
+    """
+    path = folder / "cifar10.npz"
+    return _read_cifar10(path) if path.exists() else _torchvision_cifar10(folder)
+
+
+def load_photographs_source(train: int, test: int, seed: int) -> Source:
+    """Random crops of the two photographs that scikit-learn carries, 32x32 pixels in colour: no download.
+
+    The photographs, 427 x 640 pixels, are cut into ten upright stripes of 64 pixels. Every crop lies inside one stripe:
+    test crops in the stripes 2 and 7 (from 0), training crops in the others, so that no pixel is in both.
+
+    Args:
+        train, test: numbers of crops.
+        seed: of which photograph each crop is from, and where.
+
+    Returns:
+        The crops; their class is the number of the photograph in PHOTOGRAPH_CLASSES.
+    """
+    photographs = np.stack(load_sample_images().images)  # (2, 427, 640, 3)
+    stripes = np.arange(photographs.shape[2] // STRIPE)
+    for_test = np.isin(stripes, TEST_STRIPES)
+    parts = [
+        _crops(photographs, chosen, count, np.random.default_rng([seed, stream]))
+        for stream, (chosen, count) in enumerate(((stripes[~for_test], train), (stripes[for_test], test)))
+    ]
+    return make_source("photographs", *parts[0], *parts[1])
+
+
+def _crops(
+    photographs: Images, stripes: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> tuple[Images, Labels]:
+    """Crops, shape (count, 32, 32, 3), that lie inside one of the stripes, and the number of their photograph."""
+    labels = rng.integers(len(photographs), size=count)
+    top = rng.integers(photographs.shape[1] - CROP + 1, size=count)
+    left = STRIPE * rng.choice(stripes, size=count) + rng.integers(STRIPE - CROP + 1, size=count)
+    side = np.arange(CROP)
+    rows, columns = top[:, None, None] + side[:, None], left[:, None, None] + side  # (count, 32, 1), (count, 1, 32)
+    return photographs[labels[:, None, None], rows, columns], labels
+
+
 def load_digits_source() -> Source:
     """The 1,797 digits of 8x8 pixels that scikit-learn carries, enlarged to 28x28: no download.
 
@@ -94,6 +150,45 @@ def make_source(name: str, x_train: Images, y_train: Labels, x_test: Images, y_t
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return Source(x_train, y_train, x_test, y_test, digest.hexdigest())
+
+
+def _read_cifar10(path: Path) -> Source:
+    try:
+        arrays = read_npz(path)
+    except (RuntimeError, zlib.error) as error:  # what zipfile makes of some damaged headers, zlib of damaged contents
+        raise UserError(f"{path} is damaged ({_first_line(error)}): delete it and try again") from error
+    return make_source(str(path), *_cifar10_part(path, arrays, "train"), *_cifar10_part(path, arrays, "test"))
+
+
+def _cifar10_part(path: Path, arrays: Mapping[str, np.ndarray], split: str) -> tuple[Images, Labels]:
+    """The checked images and labels of one split."""
+    missing = [name for name in (f"x_{split}", f"y_{split}") if name not in arrays]
+    if missing:
+        raise UserError(f"{path} has no array {missing[0]}; wanted: x_train, y_train, x_test, y_test")
+    x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+    if x.dtype != np.uint8 or x.shape[1:] != (32, 32, 3):
+        raise UserError(f"{path}: x_{split} is {x.dtype} of shape {x.shape}; allowed: uint8 of shape (N, 32, 32, 3)")
+    if y.dtype.kind not in "iu" or y.shape not in ((len(x),), (len(x), 1)):
+        raise UserError(
+            f"{path}: y_{split} is {y.dtype} of shape {y.shape}; allowed: whole numbers of shape ({len(x)},)"
+        )
+    if len(y) and not (y.min() >= 0 and y.max() < len(CIFAR10_CLASSES)):
+        raise UserError(f"{path}: y_{split} ranges from {y.min()} to {y.max()}; allowed: 0 to 9")
+    return x, y.reshape(-1)
+
+
+def _torchvision_cifar10(folder: Path) -> Source:
+    files = folder / CIFAR10.base_folder
+    if not files.is_dir():
+        _download("CIFAR-10", folder, lambda: CIFAR10(str(folder), download=True))
+    try:
+        parts = [CIFAR10(str(folder), train=train) for train in (True, False)]  # compares the files' checksums
+        arrays = [array for part in parts for array in (np.ascontiguousarray(part.data), np.array(part.targets))]
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"the CIFAR-10 files in {files} are damaged ({_first_line(error)}): delete that folder and run again"
+        ) from error
+    return make_source("CIFAR-10", *arrays)
 
 
 def _mnist_files_present(folder: Path) -> bool:

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from src.models.backbones import MULTIMNIST
-from src.models.mdmtn import MDMTN
 from src.models.multi_task import weight_layers
+from src.models.registry import Architecture
 from src.utils.training.lsuv import initialise_lsuv
 
 
@@ -47,7 +46,7 @@ def normalised() -> nn.Sequential:
 
 def make(kind: str) -> tuple[nn.Module, Tensor]:
     if kind == "MDMTN":
-        return MDMTN(MULTIMNIST, [10, 10]), images(48, 1, 28, 28)
+        return Architecture("MDMTN", "MultiMnist", (10, 10)).build(), images(48, 1, 28, 28)
     return (Backwards() if kind == "backwards" else normalised()), images(64, 2, 4 + (kind == "backwards"), 4)
 
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.models.backbones import MULTIMNIST
-from src.models.mdmtn import MDMTN
+from src.models.registry import Architecture
 from src.utils.objectives.augmented_lagrangian import (
     augmented_lagrangian,
     multipliers,
@@ -473,7 +472,7 @@ def test_growl_value_has_gradient_zero_at_a_zero_row_and_none_is_nan() -> None:
 
 
 def test_growl_value_sends_a_gradient_to_every_row_of_every_sparse_layer() -> None:
-    model = MDMTN(MULTIMNIST, [10, 10])
+    model = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
     layers = model.growl_layers(skip_layer=1)
     for layer in layers.values():
         growl_value(to_rows(layer.weight), owl_weights(layer.weight.shape[1], "spike", 0.8, 0.2)).backward()

@@ -120,7 +120,6 @@ def test_cap_zero_rows_equals_giving_back_the_largest_first(case: CapCase) -> No
 @PROPERTY
 @given(cap_cases())
 def test_at_most_the_capped_share_of_rows_is_zero_and_no_more_are_given_back_than_needed(case: CapCase) -> None:
-    """Shares like 3/10, which are no exact floating point numbers, included."""
     zeros = int(zero_rows(cap_zero_rows(case.before, case.after, float(case.cap))).sum())
     assert zeros == min(int(zero_rows(case.after).sum()), int(case.cap * len(case.before)))
 
@@ -147,6 +146,14 @@ def test_rows_that_were_zero_before_are_given_back_last(case: CapCase) -> None:
     zeros = int(zero_rows(cap_zero_rows(before, after, float(case.cap))).sum())
     allowed = max(int(case.cap * len(before)), int(zero_rows(before).sum()))
     assert zeros == min(int(zero_rows(after).sum()), allowed)
+
+
+@pytest.mark.parametrize("n", [10, 49, 100])
+def test_shares_that_are_no_exact_floating_point_numbers_are_not_rounded_down(n: int) -> None:
+    """1 / 49 * 49 and 0.29 * 100 are a little less than 1 and 29."""
+    before, after = torch.ones(n, 1), torch.zeros(n, 1)
+    found = [int(zero_rows(cap_zero_rows(before, after, zeros / n)).sum()) for zeros in range(n + 1)]
+    assert found == list(range(n + 1))
 
 
 def test_equal_norms_are_given_back_in_the_order_of_their_index() -> None:
@@ -258,7 +265,7 @@ def test_clusters_do_not_depend_on_the_number_type_or_a_common_scale() -> None:
     rows = torch.eye(6, dtype=torch.float64).repeat_interleave(3, 0) + 0.01 * randn(18, 6, dtype=torch.float64)
     expected = cluster_rows(rows, 0.7)
     assert expected.max() == 5
-    for other in (rows.float(), rows * 1e-12, (rows * 1e12).float()):
+    for other in (rows.float(), rows * 1e-100, (rows * 1e-30).float(), (rows * 1e30).float()):
         assert torch.equal(cluster_rows(other, 0.7), expected)
 
 
@@ -296,10 +303,12 @@ def four_clusters() -> Tensor:
     return torch.cat([rows + 0.1 * randn(13, 4, dtype=torch.float64), torch.zeros(1, 4)])
 
 
+@pytest.mark.parametrize("iterations", [3, 45])
 def test_without_convergence_rows_stay_on_their_own_and_one_runtime_warning_says_so(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, iterations: int
 ) -> None:
-    monkeypatch.setattr(sharing, "MAX_ITERATIONS", 3)
+    """Stopped early, scikit-learn knows no clusters yet; stopped later, it returns some that are not final."""
+    monkeypatch.setattr(sharing, "MAX_ITERATIONS", iterations)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         labels = cluster_rows(four_clusters(), 0.7)

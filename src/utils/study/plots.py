@@ -51,11 +51,11 @@ def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequenc
     for number, name in enumerate(names):
         style = {"color": colours[number % len(colours)], "label": name}
         objectives.plot(epochs, [record.objectives[number] for record in history], ".-", **style)
-        weighted.plot(epochs, [record.weighted_objectives[number] for record in history], ".-", **style)
+        terms = [record.weighted_objectives[number] or np.nan for record in history]  # 0: out of play, no point
+        weighted.plot(epochs, terms, ".-", **style)
         multipliers.plot(epochs, [record.lam[number] for record in history], drawstyle="steps-post", **style)
-    accuracy.plot(epochs, [record.sparsity_rate for record in history], ":", color=SPARSITY_COLOUR, label="zero rows")
     for axis, label in (
-        (accuracy, "validation accuracy, zero rows (%)"),
+        (accuracy, "validation accuracy (%)"),
         (objectives, "objectives f (training)"),
         (weighted, "weighted objectives c"),
         (multipliers, "multipliers $\\lambda$"),
@@ -68,6 +68,9 @@ def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequenc
         axis.legend(fontsize=8)
     objectives.set_yscale("log")
     weighted.set_yscale("log")
+    rates = [record.sparsity_rate for record in history]
+    if any(rates):
+        _draw_zero_rows(accuracy, epochs, rates)
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
 
@@ -127,10 +130,7 @@ def draw_search(path: Path, points: Sequence[TrainedVector], best: TrainedVector
     axis.grid(alpha=0.3)
     rates = [point.sparsity_rate for point in points]
     if any(rates):
-        right = axis.twinx()
-        right.plot(places, rates, ":", color=SPARSITY_COLOUR, label="zero rows")
-        right.set_ylabel("zero rows (%)", color=SPARSITY_COLOUR)
-        right.set_ylim(0, 100)
+        _draw_zero_rows(axis, places, rates)
     figure.legend(loc="outside upper center", ncols=len(task_names) + 3, fontsize=9)
     _save(figure, path)
 
@@ -180,6 +180,14 @@ def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], tex
     if text:
         x, y = 0.45 * start[0] + 0.55 * end[0], 0.45 * start[1] + 0.55 * end[1]
         axis.text(x, y, text, ha="center", va="center", fontsize=11, bbox={"fc": "white", "ec": "none", "pad": 1})
+
+
+def _draw_zero_rows(axis: Axes, places: Sequence[int], rates: Sequence[float]) -> None:
+    """The share of zero rows, percent, against an axis of its own on the right."""
+    right = axis.twinx()
+    right.plot(places, rates, ":", color=SPARSITY_COLOUR)
+    right.set_ylabel("zero rows (%), dotted", color=SPARSITY_COLOUR)
+    right.set_ylim(0, 100)
 
 
 def _mark_phases(axis: Axes, history: Sequence[EpochRecord]) -> None:

@@ -55,11 +55,14 @@ class ChebyshevMethod(nn.Module):
         self._criterion = CRITERIA[parameters.criterion]
         self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
         self._theta = growl_thetas(model, parameters, device)
-        k = torch.tensor(parameters.w, device=device)
+        k, a, mu = (
+            torch.tensor(value, dtype=torch.get_default_dtype(), device=device)
+            for value in (parameters.w, parameters.a, parameters.mu)
+        )
         self.register_buffer("k", k)
-        self.register_buffer("a", torch.tensor(parameters.a, device=device))
+        self.register_buffer("a", a)
         self.register_buffer("lam", (k > 0) / (k > 0).sum())
-        self.register_buffer("mu", torch.tensor(parameters.mu, device=device))
+        self.register_buffer("mu", mu)
         trained = parameters.t_update == "optimizer"
         self.register_parameter("t", nn.Parameter(torch.zeros((), device=device)) if trained else None)
         self.start_phase(sparsity=parameters.with_sparsity)

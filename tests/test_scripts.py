@@ -1,0 +1,220 @@
+"""Every example script runs its demonstration; the command beside them trains, tests and searches."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from Data_loaders.loaders import Splits, TaskData
+from src.models.hps import HPS
+from src.models.mdmtn import MDMTN
+from src.models.registry import Architecture, load_model
+from src.utils.errors import UserError
+from src.utils.training.parameters import TrainingParameters
+from Train_and_Test import train_and_test
+
+ROOT = Path(__file__).resolve().parent.parent
+SHORT = [
+    *("--num_epochs", "1", "--max_iter", "1", "--max_iter_search", "1", "--max_iter_retrain", "1"),
+    *("--num_batchEpoch", "2", "--min_sparsRate", "0", "--sim_preference", "0.99", "--quiet"),
+]
+EXAMPLES = sorted(path.name for path in ROOT.glob("Example_*.py"))
+PARAMETER_COUNTS = {
+    ("MDMTN", "MultiMnist"): 311_490 + 4,
+    ("HPS", "MultiMnist"): 22_350,
+    ("STL", "MultiMnist"): 21_840,
+    ("MDMTN", "Cifar10Mnist"): 505_524 + 4,
+    ("HPS", "Cifar10Mnist"): 42_740,
+    ("STL", "Cifar10Mnist"): 42_410,
+}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, script: str, *flags: str) -> int:
+    """The exit code of a script run with these flags."""
+    monkeypatch.setattr(sys, "argv", [script, *flags])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    return int(left.value.code or 0)
+
+
+def results_in(folder: Path) -> dict[str, Any]:
+    (file,) = folder.glob("logs/*/*/results.json")
+    return dict(json.loads(file.read_text()))
+
+
+def test_there_are_twelve_training_scripts() -> None:
+    wanted = {
+        f"Example_{architecture}_{data}_{kind}.py"
+        for architecture in ("MDMTN", "HPS", "STL")
+        for data in ("MM", "CM")
+        for kind in ("withSparsity", "noSparsity")
+    }
+    assert wanted <= set(EXAMPLES)
+
+
+@pytest.mark.parametrize(("architecture", "backbone"), PARAMETER_COUNTS)
+def test_parameter_counts_are_the_papers(architecture: str, backbone: str) -> None:
+    network = Architecture(architecture, backbone, (10,) if architecture == "STL" else (10, 10)).build()
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count == PARAMETER_COUNTS[architecture, backbone]
+
+
+def test_sparse_layers_of_the_cifar_networks_are_exactly_the_expected_ones() -> None:
+    trunk = ["trunk.4", "trunk.9"]
+    assert list(Architecture("HPS", "Cifar10Mnist", (10, 10)).build().growl_layers(3)) == trunk
+    mdmtn = Architecture("MDMTN", "Cifar10Mnist", (10, 10)).build()
+    assert list(mdmtn.growl_layers(3)) == [*trunk, "monitors.0.5", "monitors.1.5"]
+
+
+@pytest.mark.parametrize("script", EXAMPLES)
+def test_demo_of_every_script_runs(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, script, "--demo", "--output-dir", str(tmp_path), *SHORT) == 0
+    results = results_in(tmp_path)
+    _, architecture, data, kind = script.removesuffix(".py").split("_")
+    assert results["architecture"] == architecture
+    assert results["dataset"] == {"MM": "MultiDigits", "CM": "ColourDigits"}[data]
+    assert (results["k"][0] > 0) == (kind == "withSparsity")
+    assert len(results["test_accuracy"]) == (1 if architecture == "STL" else 2)
+    assert len(list(tmp_path.glob("src/Sparse_models/*.pth"))) == 1
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_single_task_is_chosen_by_its_number(task: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--demo", "--task", str(task), "--output-dir", str(tmp_path), *SHORT]
+    assert run(monkeypatch, "Example_STL_CM_noSparsity.py", *flags) == 0
+    results = results_in(tmp_path)
+    assert results["task"] == task
+    (model,) = tmp_path.glob("src/Sparse_models/*.pth")
+    assert load_model(model).architecture.num_outs == ((2,), (10,))[task]
+
+
+def test_task_out_of_range_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--demo", "--task", "2", "--output-dir", str(tmp_path / "out"), *SHORT]
+    assert run(monkeypatch, "Example_STL_MM_noSparsity.py", *flags) == 2
+    assert "task is 2; allowed for MultiDigits: 0 to 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_trains_and_tests_a_saved_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = ["--architecture", "HPS", "--dataset", "Cifar10Mnist", "--k", "0.01", "0.8", "0.19"]
+    assert run(monkeypatch, "Train_and_Test.py", *choice, "--demo", "--output-dir", str(tmp_path), *SHORT) == 0
+    trained = capsys.readouterr().out.split("\n")
+    (model,) = tmp_path.glob("src/Sparse_models/*.pth")
+    assert run(monkeypatch, "Train_and_Test.py", "test", str(model)) == 0
+    tested = capsys.readouterr().out.split("\n")
+    table = [line for line in tested if line]
+    assert len(table) == 7
+    assert table == [line for line in trained if line][:7]
+
+
+COMMAND_ERRORS = {
+    "no preferences": ([], "give it with --k"),
+    "unknown architecture": (["--architecture", "HSP", "--k", "0", "1", "1"], "allowed: MDMTN, HPS, STL"),
+    "unknown data": (["--dataset", "MNIST", "--k", "0", "1", "1"], "dataset is 'MNIST'; allowed: MultiMnist"),
+    "single task without its number": (["--architecture", "STL", "--k", "0", "1"], "name it with --task"),
+    "no such file": (["test", "missing.pth"], "no such file: missing.pth"),
+    "no file named": (["test"], "required: model"),
+    "k0 too large": (["search", "--k0", "1.5"], "k0 is 1.5; allowed"),
+}
+
+
+@pytest.mark.parametrize("case", COMMAND_ERRORS)
+def test_bad_commands_are_one_line(
+    case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags, text = COMMAND_ERRORS[case]
+    assert run(monkeypatch, "Train_and_Test.py", *flags) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+
+
+def test_search_keeps_the_best_and_skips_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["search", "--architecture", "HPS", "--k0", "0.01", "--resolution", "4", "--demo"]
+    flags += ["--output-dir", str(tmp_path), *SHORT[:-1]]
+    assert run(monkeypatch, "Train_and_Test.py", *flags) == 0
+    first = capsys.readouterr()
+    assert first.out.count("k = (0.01") == 3
+    assert first.out.count("<- best") == 1
+    (model,) = tmp_path.glob("src/Sparse_models/*.pth")
+    results = [json.loads(file.read_text()) for file in tmp_path.glob("logs/search_*/*/results.json")]
+    best = max(results, key=lambda content: np.mean(content["validation_accuracy"]))
+    assert load_model(model).results["k"] == best["k"]
+    assert len(list(tmp_path.glob("Images/MultiDigits/search_*.png"))) == 1
+    assert run(monkeypatch, "Train_and_Test.py", *flags) == 0
+    second = capsys.readouterr()
+    assert second.err.count("done before") == 3
+    assert second.out.splitlines()[-4:] == first.out.splitlines()[-4:]
+
+
+def own_data(num_outs: tuple[int, ...], seed: int = 0) -> Splits:
+    """Tasks that can be learned: signs of random projections of 12 numbers, as classes."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(900, 12, generator=generator)
+    labels = [(x @ torch.randn(12, classes, generator=generator)).argmax(1) for classes in num_outs]
+    y = torch.stack(labels, dim=1)
+    parts = [TaskData(x[part], y[part]) for part in (slice(0, 600), slice(600, 750), slice(750, 900))]
+    return Splits(*parts)
+
+
+def own_network(num_outs: tuple[int, ...]) -> HPS:
+    trunk = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU())
+    return HPS(trunk, [nn.Linear(32, classes) for classes in num_outs])
+
+
+def test_own_network_and_tensors_are_trained_by_the_same_call(tmp_path: Path) -> None:
+    num_outs = (2, 5, 3)
+    torch.manual_seed(0)
+    parameters = TrainingParameters(
+        w=(0.1, 0.3, 0.3, 0.3),
+        a=(0.0,) * 4,
+        num_tasks=4,
+        skip_layer=12,
+        batch_size=50,
+        num_epochs=6,
+        min_sparsRate=5.0,
+    )
+    network = own_network(num_outs)
+    run = train_and_test(network, own_data(num_outs), parameters, name="projections", output_dir=str(tmp_path))
+    chance = [100 / classes for classes in num_outs]
+    assert all(found > level + 25 for found, level in zip(run.results.test_accuracy, chance, strict=True))
+    assert list(run.results.layers) == ["trunk.2"]
+    assert run.results.reached_min_sparsRate
+    (model,) = tmp_path.glob("src/Sparse_models/*.pth")
+    restored = load_model(model, network=own_network(num_outs)).network
+    for first, second in zip(network.parameters(), restored.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_own_monitors_work_too(tmp_path: Path) -> None:
+    num_outs = (2, 5, 3)
+    body = lambda: nn.Sequential(nn.Linear(12, 16), nn.ReLU())  # noqa: E731
+    network = MDMTN(body(), [body() for _ in num_outs], [nn.Linear(16, classes) for classes in num_outs])
+    parameters = TrainingParameters(w=(0.0, 1.0, 1.0, 1.0), a=(0.0,) * 4, num_tasks=4, max_iter=1, num_epochs=1)
+    train_and_test(network, own_data(num_outs), parameters, name="projections", output_dir=str(tmp_path))
+    assert (tmp_path / "Images" / "projections" / "MDMTN_diagram.png").is_file()
+
+
+def test_labels_and_classes_that_do_not_match_are_refused(tmp_path: Path) -> None:
+    parameters = TrainingParameters(w=(0.0, 1.0, 1.0, 1.0), a=(0.0,) * 4, num_tasks=4)
+    with pytest.raises(UserError, match=r"labels of task 1 \(task 2\) range from 0 to 4; allowed: 0 to 3"):
+        train_and_test(own_network((2, 4, 3)), own_data((2, 5, 3)), parameters, output_dir=str(tmp_path))
+    with pytest.raises(UserError, match="the network has 2 outputs; allowed for own: 3"):
+        train_and_test(own_network((2, 5)), own_data((2, 5, 3)), parameters, output_dir=str(tmp_path))
+    with pytest.raises(UserError, match="num_tasks is 4; allowed for own: 3"):
+        train_and_test(own_network((2, 5)), own_data((2, 5)), parameters, output_dir=str(tmp_path))
+    assert not any(tmp_path.iterdir())
