@@ -122,4 +122,4 @@ def rotate(images: Tensor, degrees: Tensor, fill: Tensor | float = 0.0) -> Tenso
     turn = torch.stack([angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero], dim=1).view(-1, 2, 3)
     grid = affine_grid(turn, list(images.shape), align_corners=False)
     turned = grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False)  # 0 outside is now the fill
-    return turned + fill
+    return (turned + fill).contiguous(memory_format=torch.channels_last)  # as the images were before

@@ -64,7 +64,7 @@ def load_mnist(folder: Path) -> Source:
     try:
         parts = [MNIST(str(folder), train=train) for train in (True, False)]
         arrays = [array for part in parts for array in (part.data.numpy(), part.targets.numpy())]
-    except (RuntimeError, ValueError, AssertionError, OSError, EOFError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, AssertionError, OSError, EOFError) as error:
         raise UserError(
             f"the MNIST files in {folder / 'MNIST' / 'raw'} are damaged ({_first_line(error)}): "
             "delete that folder and run again"

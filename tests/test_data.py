@@ -50,8 +50,8 @@ def random_digits(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, size=(n, 28, 28), dtype=np.uint8)
 
 
-def make_dataset(n: int = 60, n_test: int = 10, max_rotation: float = 0.0) -> MultiTaskDataset:
-    """Image i of the training set is filled with the grey level i, its labels are i % 10 and i // 10 % 10."""
+def make_dataset(n: int = 60, max_rotation: float = 0.0, validation_size: int | None = None) -> MultiTaskDataset:
+    """Image i is filled with the grey level i, its labels are i % 10 and i // 10 % 10; 10 test images."""
 
     def part(count: int) -> tuple[np.ndarray, np.ndarray]:
         number = np.arange(count)
@@ -60,7 +60,15 @@ def make_dataset(n: int = 60, n_test: int = 10, max_rotation: float = 0.0) -> Mu
 
     names = tuple(str(digit) for digit in range(10))
     return MultiTaskDataset(
-        "toy", ("ones", "tens"), (names, names), *part(n), *part(n_test), (0.5,), (0.25,), max_rotation
+        "toy",
+        ("ones", "tens"),
+        (names, names),
+        *part(n),
+        *part(10),
+        mean=(0.5,),
+        std=(0.25,),
+        max_rotation=max_rotation,
+        validation_size=validation_size,
     )
 
 
@@ -466,14 +474,22 @@ def test_normalise_follows_its_formula_and_puts_channels_first() -> None:
 
 
 @PROPERTY
-@given(st.integers(2, 200), st.sampled_from([0.0, 1 / 6, 0.2, 0.5]))
-def test_validation_images_are_set_aside_and_training_has_all_others(n: int, share: float) -> None:
-    splits = make_splits(make_dataset(n), CPU, share)
+@given(st.integers(2, 200), st.one_of(st.none(), st.floats(0, 1, exclude_max=True)))
+def test_validation_images_are_set_aside_and_training_has_all_others(n: int, share: float | None) -> None:
+    size = None if share is None else int(share * n)
+    splits = make_splits(make_dataset(n, validation_size=size), CPU)
     train, validation = numbers(splits.train.images), numbers(splits.validation.images)
-    assert len(validation) == round(n * share)
+    assert len(validation) == (round(n / 6) if size is None else size)
     assert sorted(train + validation) == list(range(n))
     for part in (splits.train, splits.validation, splits.test):
         assert part.labels.tolist() == [[i % 10, i // 10 % 10] for i in numbers(part.images)]
+
+
+@pytest.mark.parametrize("size", [-1, 60, 61])
+def test_more_validation_images_than_there_are_are_refused(size: int) -> None:
+    with pytest.raises(UserError, match="allowed: 0 to 59") as error:
+        make_dataset(60, validation_size=size)
+    one_line(error)
 
 
 def test_the_validation_split_is_fixed_and_does_not_depend_on_random_state() -> None:
@@ -509,7 +525,7 @@ def test_two_passes_over_the_validation_data_are_identical_whatever_is_done_to_t
 @PROPERTY
 @given(st.integers(2, 200), st.integers(1, 80), st.integers(0, 2**32 - 1))
 def test_an_epoch_covers_every_training_image_exactly_once_with_its_labels(n: int, batch_size: int, seed: int) -> None:
-    splits = make_splits(make_dataset(n), CPU, 0.0)
+    splits = make_splits(make_dataset(n, validation_size=0), CPU)
     seen: list[int] = []
     for images, labels in training_batches(splits, batch_size, seed):
         assert 1 <= len(images) <= batch_size
@@ -570,11 +586,27 @@ def test_rotate_by_multiples_of_a_right_angle_is_exact_and_counter_clockwise() -
 
 
 @PROPERTY
-@given(st.floats(-180, 180), st.floats(-3, 3))
-def test_rotation_leaves_an_even_picture_as_it_is(degrees: float, level: float) -> None:
-    """Corners are filled from the border, not with a grey that is no pixel of the picture."""
-    images = torch.full((2, 3, 8, 8), level)
-    torch.testing.assert_close(rotate(images, torch.tensor([degrees, -degrees])), images, rtol=1e-5, atol=1e-5)
+@given(st.floats(-180, 180), st.floats(-3, 3), st.integers(0, 2**31))
+def test_rotation_goes_on_with_the_fill_around_the_picture(degrees: float, fill: float, seed: int) -> None:
+    """Turning is as cutting the picture out of a larger turned one that has the fill around it."""
+    picture = torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(seed))
+    canvas = torch.full((1, 1, 29, 29), fill)
+    canvas[:, :, 10:19, 10:19] = picture
+    angle = torch.tensor([degrees])
+    expected = rotate(canvas, angle, fill)[:, :, 10:19, 10:19]
+    torch.testing.assert_close(rotate(picture, angle, fill), expected, rtol=0, atol=1e-4)
+
+
+def test_corners_of_turned_training_images_are_black_in_every_channel() -> None:
+    """All images are white here: turned, they hold white, black and what lies between."""
+    white, y = np.full((30, 9, 9, 3), 255, np.uint8), np.zeros((30, 1), np.int64)
+    mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
+    data = MultiTaskDataset("white", ("task",), (("class",),), white, y, white, y, mean, std, max_rotation=45.0)
+    images = epoch(make_splits(data, CPU), 0)
+    for c in range(3):
+        assert images[:, c].min().item() == pytest.approx((0 - mean[c]) / std[c], abs=0.5)
+        assert images[:, c].min().item() >= (0 - mean[c]) / std[c] - 1e-4
+        assert images[:, c].max().item() == pytest.approx((1 - mean[c]) / std[c], abs=1e-4)
 
 
 def test_batches_of_unequal_images_and_labels_are_refused() -> None:

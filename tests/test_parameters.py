@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +87,10 @@ def test_every_parameter_has_one_line_of_help() -> None:
     for item in fields(TrainingParameters):
         assert item.metadata["help"]
         assert "\n" not in item.metadata["help"]
+
+
+def test_readme_documents_every_parameter() -> None:
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    for item in fields(TrainingParameters):
+        assert f"| `{item.name}` | " in readme
+        assert f"| {item.metadata['help']} |" in readme

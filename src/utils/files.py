@@ -6,8 +6,11 @@ import csv
 import json
 import os
 import pickle
+import struct
 import tempfile
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +19,13 @@ import numpy as np
 import torch
 
 from src.utils.errors import UserError
+
+
+# What the readers of numpy and torch raise for files that are cut off, altered or of another kind.
+_DAMAGED = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error),
+    *(RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+)
 
 
 def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -75,10 +85,12 @@ def write_picture(path: Path, save: Callable[[IO[bytes]], None]) -> None:
 def read_torch(path: Path) -> dict[str, Any]:
     """Read a file of :func:`write_torch`; tensors land on the CPU and no code in the file is run."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of the pickle protocol before it fails
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} cannot be read: it is damaged or was not written by this program") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} was not written by this program: it holds a {type(content).__name__}")
@@ -89,11 +101,14 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of an ``.npz`` file (``allow_pickle=False``)."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}") from error
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, AttributeError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} is damaged or no .npz file: delete it and try again") from error
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise UserError(f"{path} is damaged or no .npz file: delete it and try again")
+    return arrays
 
 
 def _finite(value: Any) -> Any:

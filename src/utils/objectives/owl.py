@@ -30,7 +30,7 @@ def owl_weights(n: int, weight_type: str, beta1: float, beta2: float, *, device:
     """
     if weight_type not in WEIGHT_TYPES:
         raise ValueError(f"weight_type is {weight_type!r}; allowed: {', '.join(WEIGHT_TYPES)}")
-    if beta1 < 0 or beta2 < 0:
+    if not (beta1 >= 0 and beta2 >= 0):
         raise ValueError(f"beta1 and beta2 are {beta1} and {beta2}; allowed: numbers >= 0")
     i = torch.arange(1, n + 1, device=device, dtype=torch.get_default_dtype())
     if weight_type == "spike":

@@ -18,7 +18,7 @@ class RowCounts:
     Attributes:
         rows: all rows.
         nonzero: rows with an entry other than zero.
-        unique: different nonzero rows, compared to the bit.
+        unique: different nonzero rows; rows are equal if all their entries are exactly equal.
         free: nonzero rows equal to no other row.
     """
 

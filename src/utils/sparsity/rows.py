@@ -30,10 +30,11 @@ def zero_rows(rows: Tensor) -> Tensor:
 
 
 def cap_zero_rows(before: Tensor, after: Tensor, max_rate: float) -> Tensor:
-    """Give rows back so that at most the share ``max_rate`` of them is newly zero.
+    """Give rows back so that at most the share ``max_rate`` of all rows is zero.
 
     Of the rows that ``after`` zeroes, the ones with the largest norm in ``before`` return with their
-    values in ``before``; equal norms return in the order of their index.
+    values in ``before``; equal norms return in the order of their index. Rows that were zero before stay zero, also
+    where there are more of them than the cap allows.
 
     Args:
         before, after: rows before and after a proximal step, shape (n, d).

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from src.utils.sparsity.rows import zero_rows
 
-MAX_ITERATIONS = 1000
+MAX_ITERATIONS = 2000
+CONVERGENCE_ITERATIONS = 100  # messages may stand still for a while before they settle
 DAMPINGS = (0.9, 0.98)  # trained rows that oscillate at one settle at the next
 
 
@@ -138,7 +139,7 @@ def _affinity_propagation(affinity: np.ndarray, preference: float) -> np.ndarray
                 preference=preference,
                 damping=damping,
                 max_iter=MAX_ITERATIONS,
-                convergence_iter=50,
+                convergence_iter=CONVERGENCE_ITERATIONS,
                 random_state=0,
             ).fit(affinity)
             if model.n_iter_ < MAX_ITERATIONS and (model.labels_ >= 0).all():
