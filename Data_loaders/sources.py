@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +155,7 @@ def make_source(name: str, x_train: Images, y_train: Labels, x_test: Images, y_t
 def _read_cifar10(path: Path) -> Source:
     try:
         arrays = read_npz(path)
-    except (RuntimeError, zlib.error) as error:  # what zipfile makes of some damaged headers, zlib of damaged contents
+    except (TokenError, SyntaxError) as error:  # from numpy, which reads a damaged header as Python
         raise UserError(f"{path} is damaged ({_first_line(error)}): delete it and try again") from error
     return make_source(str(path), *_cifar10_part(path, arrays, "train"), *_cifar10_part(path, arrays, "test"))
 

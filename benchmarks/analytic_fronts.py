@@ -126,8 +126,9 @@ def minimise(function: Callable[[Tensor], Tensor], z: Tensor, lower: Tensor, upp
     """Minimiser of a smooth function over a box by L-BFGS-B, and the number of gradients it took.
 
     A variable that ran into its bound may sit on a local maximum there: at x_1 = 0 both the slope of f_2 of ZDT2 and
-    that of the cosines of DTLZ2 vanish. So the function is looked at on the way inwards from every bound reached, at
-    ``PROBE_SIZES`` times the width of the box; a lower value is the next start.
+    that of the cosines of DTLZ2 vanish (and epsilon adds a dip about epsilon wide, a true local minimum). So the
+    function is looked at on the way inwards from every bound reached, at ``PROBE_SIZES`` times the width of the box;
+    a lower value is the next start.
     """
 
     def value_and_gradient(numbers: Vector) -> tuple[float, Vector]:

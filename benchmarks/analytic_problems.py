@@ -240,7 +240,7 @@ def _sphere_chebyshev_point(k: Tensor, a: Tensor, epsilon: float) -> Tensor:
     The points of the octant with norm at most t are the polytope :math:`f \\ge 0, c(f) \\le t`. It grows with t, and
     at the solution it touches the sphere from inside. Its farthest point from the origin is a vertex, so the
     solution is on the line that one of its vertices draws as t grows: three of the six planes hold with equality,
-    :math:`P f = q + t r`, and :math:`|f| = 1` is a quadratic equation in t.
+    :math:`f = q + t r`, and this line meets the sphere in at most two points.
 
     With two preferences of 0 the minimiser is not unique; one of them is returned.
     """
@@ -257,9 +257,10 @@ def _sphere_chebyshev_point(k: Tensor, a: Tensor, epsilon: float) -> Tensor:
         if torch.linalg.matrix_rank(planes[rows]) < m:
             continue
         q, r = torch.linalg.solve(planes[rows], torch.stack((constant[rows], slope[rows]), 1)).unbind(1)
-        A, B, C = float(r @ r), float(q @ r), float(q @ q) - 1
-        if A > 0 and B * B >= A * C:
-            root = sqrt(B * B - A * C)
-            candidates += [q + r * ((-B + sign * root) / A) for sign in (-1, 1)]
+        direction = r / r.norm().clamp(min=1e-300)
+        foot = q - (q @ direction) * direction  # of the perpendicular from the origin
+        reach = 1 - float(foot @ foot)
+        if r.any() and reach >= 0:
+            candidates += [foot + sign * sqrt(reach) * direction for sign in (-1, 1)]
     f = torch.stack([candidate for candidate in candidates if candidate.min() > -1e-12]).clamp(min=0)
     return f[_chebyshev_norms(f, k, a, epsilon).argmin()]

@@ -81,6 +81,10 @@ def cifar10_arrays(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
+def write_npz(folder: Path, arrays: dict[str, np.ndarray], save: Any = np.savez) -> None:
+    save(folder / "cifar10.npz", **arrays)
+
+
 def write_idx(path: Path, array: np.ndarray) -> None:
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     path.write_bytes(header + array.astype(np.uint8).tobytes())
@@ -93,7 +97,7 @@ def write_data(folder: Path, seed: int = 0) -> Path:
     for stream, (split, count) in enumerate((("train", DIGITS), ("t10k", TEST_DIGITS))):
         write_idx(raw / f"{split}-images-idx3-ubyte", random_digits(seed + 10 + stream, count))
         write_idx(raw / f"{split}-labels-idx1-ubyte", 9 - np.arange(count) % 10)
-    np.savez(folder / "cifar10.npz", **cifar10_arrays(seed))  # type: ignore[arg-type]
+    write_npz(folder, cifar10_arrays(seed))
     return folder
 
 
@@ -193,7 +197,7 @@ def test_variant_of_60000_pairs_the_last_digits_with_random_pictures_of_a_seed()
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_cifar10_is_read_from_its_npz_file(tmp_path: Path, save: Any) -> None:
     arrays = cifar10_arrays()
-    save(tmp_path / "cifar10.npz", **arrays)
+    write_npz(tmp_path, arrays, save)
     source = load_cifar10(tmp_path)
     for name, array in arrays.items():
         assert np.array_equal(getattr(source, name), array)
@@ -207,11 +211,11 @@ def test_cifar10_labels_may_be_of_any_whole_type_and_a_column(
     tmp_path: Path, kind: type[np.integer[Any]], shape: tuple[int, ...]
 ) -> None:
     arrays = cifar10_arrays()
-    np.savez(tmp_path / "cifar10.npz", **arrays)
+    write_npz(tmp_path, arrays)
     expected = load_cifar10(tmp_path)
     for name in ("y_train", "y_test"):
         arrays[name] = arrays[name].astype(kind).reshape(shape)
-    np.savez(tmp_path / "cifar10.npz", **arrays)
+    write_npz(tmp_path, arrays)
     assert load_cifar10(tmp_path).checksum == expected.checksum
 
 
@@ -240,7 +244,7 @@ WRONG_ARRAYS = {
 @pytest.mark.parametrize("case", WRONG_ARRAYS)
 def test_wrong_arrays_are_a_user_error_of_one_line(tmp_path: Path, case: str) -> None:
     arrays, text = WRONG_ARRAYS[case]
-    np.savez(tmp_path / "cifar10.npz", **arrays)  # type: ignore[arg-type]
+    write_npz(tmp_path, arrays)
     with pytest.raises(UserError) as error:
         load_cifar10(tmp_path)
     assert text in one_line(error)
@@ -271,9 +275,9 @@ def test_a_truncated_npz_file_is_a_user_error(npz_folder: Path, share: float, co
     assert "cifar10.npz" in one_line(error)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255), compressed=st.booleans())
-@example(place=0.999, value=1, compressed=True)
+@example(place=0.5, value=123, compressed=False)  # in the header of an array
 def test_an_npz_file_with_a_changed_byte_is_a_user_error_or_right(
     npz_folder: Path, place: float, value: int, compressed: bool
 ) -> None:
@@ -293,7 +297,7 @@ def test_no_code_in_an_npz_file_is_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "intruded"),)
 
-    np.savez(tmp_path / "cifar10.npz", **changed("y_test", lambda _: np.array([Intruder()], dtype=object)))
+    write_npz(tmp_path, changed("y_test", lambda _: np.array([Intruder()], dtype=object)))
     with pytest.raises(UserError) as error:
         load_cifar10(tmp_path)
     one_line(error)
@@ -305,7 +309,7 @@ def test_no_code_in_an_npz_file_is_run(tmp_path: Path) -> None:
 
 def write_torchvision_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files as torchvision unpacks them, with checksums of their own; returns their folder."""
-    files = folder / CIFAR10.base_folder
+    files = folder / str(CIFAR10.base_folder)
     files.mkdir()
     arrays = cifar10_arrays()
     checksums = {}
@@ -336,7 +340,7 @@ def test_cifar10_is_read_from_the_files_of_torchvision(tmp_path: Path, monkeypat
     source = load_cifar10(tmp_path)
     for name, array in cifar10_arrays().items():
         assert np.array_equal(getattr(source, name), array)
-    np.savez(tmp_path / "cifar10.npz", **cifar10_arrays())  # type: ignore[arg-type]
+    write_npz(tmp_path, cifar10_arrays())
     assert load_cifar10(tmp_path).checksum == source.checksum
 
 
@@ -438,7 +442,7 @@ def test_cifar10mnist_is_composed_once(tmp_path: Path, monkeypatch: pytest.Monke
 def test_cifar10mnist_is_composed_anew_from_other_sources(tmp_path: Path, changed_source: str) -> None:
     first = load_cifar10mnist(write_data(tmp_path), 0, quiet)
     if changed_source == "pictures":
-        np.savez(tmp_path / "cifar10.npz", **cifar10_arrays(seed=5))  # type: ignore[arg-type]
+        write_npz(tmp_path, cifar10_arrays(seed=5))
     else:
         write_idx(tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte", random_digits(5, DIGITS))
     assert not np.array_equal(first.x_train, load_cifar10mnist(tmp_path, 0, quiet).x_train)
@@ -531,7 +535,7 @@ def test_the_demonstration_is_composed_like_the_data_set(colour_digits: MultiTas
 
 
 def test_crops_for_training_and_test_are_of_disjoint_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every pixel tells its photograph, row and column: (row // 2, column // 4, 100 * photograph + row % 2 ...)."""
+    """Every pixel tells its row, column and photograph: (row // 2, column // 4, the remainders and the photograph)."""
     row, column = np.mgrid[:427, :640]
 
     def photograph(number: int) -> np.ndarray:
@@ -580,10 +584,16 @@ def splits(colour_digits: MultiTaskDataset) -> Splits:
     return make_splits(few, CPU)
 
 
-def test_black_is_what_a_black_pixel_becomes(splits: Splits) -> None:
+@pytest.fixture
+def black(splits: Splits) -> Tensor:
+    assert isinstance(splits.black, Tensor)
+    return splits.black
+
+
+def test_black_is_what_a_black_pixel_becomes(black: Tensor) -> None:
     expected = [-mean / std for mean, std in zip(create.MEAN, create.STD, strict=True)]
-    assert splits.black.shape == (3, 1, 1)
-    assert splits.black.flatten().tolist() == pytest.approx(expected, rel=1e-6)
+    assert black.shape == (3, 1, 1)
+    assert black.flatten().tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def rotate_twin(image: Tensor, degrees: float, fill: list[float]) -> Tensor:
@@ -592,11 +602,10 @@ def rotate_twin(image: Tensor, degrees: float, fill: list[float]) -> Tensor:
     The image gets a margin of the fill first and loses it afterwards: at the very edge of its input torchvision
     weighs the image twice, so that a white edge on black comes out darker than the interpolation makes it.
     """
-    channels, height, width = image.shape
-    margin = 20
+    margin, (height, width) = 20, image.shape[1:]
     canvas = torch.tensor(fill).view(-1, 1, 1).expand(-1, height + 2 * margin, width + 2 * margin).clone()
     canvas[:, margin:-margin, margin:-margin] = image
-    turned = transforms.rotate(canvas, degrees, InterpolationMode.BILINEAR, fill=fill)
+    turned: Tensor = transforms.rotate(canvas, degrees, InterpolationMode.BILINEAR, fill=fill)
     return turned[:, margin:-margin, margin:-margin]
 
 
@@ -604,16 +613,16 @@ def rotate_twin(image: Tensor, degrees: float, fill: list[float]) -> Tensor:
 @given(st.lists(st.floats(-180, 180), min_size=1, max_size=8))
 def test_rotate_equals_torchvision_image_by_image(splits: Splits, angles: list[float]) -> None:
     images = splits.train.images[: len(angles)]
-    fill = splits.black.flatten().tolist()
+    fill = [(0 - mean) / std for mean, std in zip(create.MEAN, create.STD, strict=True)]
     turned = rotate(images, torch.tensor(angles), splits.black)
     expected = torch.stack([rotate_twin(image, angle, fill) for image, angle in zip(images, angles, strict=True)])
     torch.testing.assert_close(turned, expected, rtol=0, atol=2e-4)
 
 
-def test_rotate_fills_corners_with_black_and_keeps_channels_last(splits: Splits) -> None:
-    turned = rotate(splits.train.images[:5], torch.full((5,), 45.0), splits.black)
+def test_rotate_fills_corners_with_black_and_keeps_channels_last(splits: Splits, black: Tensor) -> None:
+    turned = rotate(splits.train.images[:5], torch.full((5,), 45.0), black)
     for y, x in ((0, 0), (0, 31), (31, 0), (31, 31)):
-        torch.testing.assert_close(turned[:, :, y, x], splits.black.flatten().expand(5, 3), rtol=0, atol=1e-5)
+        torch.testing.assert_close(turned[:, :, y, x], black.flatten().expand(5, 3), rtol=0, atol=1e-5)
     assert turned.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -665,8 +674,10 @@ def run(*arguments: str, folder: Path, output: Path) -> int:
 def test_the_command_run_as_a_file_writes_the_cache_and_a_picture(tmp_path: Path) -> None:
     folder, output = write_data(tmp_path / "data"), tmp_path / "out"
     done = subprocess.run(
-        [sys.executable, "Data_loaders/Create_Cifar10Mnist_dataset.py", "--data-dir", str(folder)]
-        + ["--output-dir", str(output), "--variant", "60000", "--seed", "7"],
+        [
+            *(sys.executable, "Data_loaders/Create_Cifar10Mnist_dataset.py", "--variant", "60000", "--seed", "7"),
+            *("--data-dir", str(folder), "--output-dir", str(output)),
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -6,15 +6,15 @@ import warnings
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import AffinityPropagation
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from src.utils.sparsity.rows import zero_rows
 
 MAX_ITERATIONS = 2000
 CONVERGENCE_ITERATIONS = 100  # messages may stand still for a while before they settle
+TIE_BREAK = 1e-6
 DAMPINGS = (0.9, 0.98)  # trained rows that oscillate at one settle at the next
 
 
@@ -41,8 +41,8 @@ def similarity(rows: Tensor) -> Tensor:
 def cluster_rows(rows: Tensor, sim_preference: float) -> Tensor:
     """Cluster the nonzero rows by affinity propagation on :func:`similarity`.
 
-    Zero rows belong to no cluster. Rows on which the algorithm does not converge stay on their own and a
-    ``RuntimeWarning`` says so. Rows that are all equally similar form one cluster if that similarity exceeds the
+    Zero rows belong to no cluster. Rows that do not settle on an exemplar stay on their own and a ``RuntimeWarning``
+    says so. Rows that are all equally similar form one cluster if that similarity exceeds the
     preference, else none.
 
     Args:
@@ -100,48 +100,97 @@ class RowPattern:
 
 
 def _cluster_similar(affinity: np.ndarray, preference: float) -> np.ndarray:
-    """Labels (n,) by affinity propagation in each connected component of the graph of similarities > preference.
+    """Labels (n,) by affinity propagation on the graph of similarities above the preference.
 
-    Affinity propagation maximises the similarities to the exemplars plus one preference per exemplar, so a row
-    is never better off with an exemplar it resembles less than the preference: components do not touch each
-    other, and the many rows that resemble none need no messages at all.
+    Affinity propagation maximises the similarities to the exemplars plus one preference per exemplar, so a row is
+    never better off with an exemplar it resembles less than the preference: only the edges of this graph need
+    messages, and its connected components do not touch each other.
     """
-    _, component = connected_components(affinity > preference, directed=False)
-    labels = np.empty(len(affinity), dtype=np.int64)
-    used, unconverged = 0, 0
-    for number in np.flatnonzero(np.bincount(component)):
-        members = np.flatnonzero(component == number)
-        found = _affinity_propagation(affinity[np.ix_(members, members)], preference)
-        unconverged += len(members) if found is None else 0
-        labels[members] = used + (np.arange(len(members)) if found is None else found)
-        used = labels[members].max() + 1
-    if unconverged:
+    links = affinity > preference
+    np.fill_diagonal(links, False)
+    _, component = connected_components(csr_matrix(links), directed=False)
+    exemplar_of = np.arange(len(affinity))
+    open_rows = np.flatnonzero(links.any(axis=1))
+    for damping in DAMPINGS:
+        if len(open_rows):
+            part = np.ix_(open_rows, open_rows)
+            found, settled = _affinity_propagation(affinity[part], links[part], preference, damping)
+            if damping != DAMPINGS[-1]:  # what oscillates here and there is tried again with all it is linked to
+                settled = ~np.isin(component[open_rows], component[open_rows[~settled]])
+            exemplar_of[open_rows[settled]] = open_rows[found[settled]]
+            open_rows = open_rows[~settled]
+    if len(open_rows):
         warnings.warn(
-            f"affinity propagation did not converge on {unconverged} of {len(affinity)} rows: they stay unshared; "
+            f"affinity propagation did not converge on {len(open_rows)} of {len(affinity)} rows: they stay unshared; "
             "try another sim_preference",
             RuntimeWarning,
             stacklevel=3,
         )
-    return labels
+    return np.unique(exemplar_of, return_inverse=True)[1].astype(np.int64)
 
 
-def _affinity_propagation(affinity: np.ndarray, preference: float) -> np.ndarray | None:
-    """Labels (n,) of rows with the given (n, n) similarities, None without convergence."""
-    off_diagonal = affinity[~np.eye(len(affinity), dtype=bool)]
-    if not len(off_diagonal) or np.allclose(off_diagonal, off_diagonal[0], rtol=0, atol=1e-12):
-        # Messages cannot break a tie among equal similarities; in one component they exceed the preference.
-        return np.zeros(len(affinity), dtype=np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for damping in DAMPINGS:
-            model = AffinityPropagation(
-                affinity="precomputed",
-                preference=preference,
-                damping=damping,
-                max_iter=MAX_ITERATIONS,
-                convergence_iter=CONVERGENCE_ITERATIONS,
-                random_state=0,
-            ).fit(affinity)
-            if model.n_iter_ < MAX_ITERATIONS and (model.labels_ >= 0).all():
-                return np.asarray(model.labels_, dtype=np.int64)
-    return None
+def _affinity_propagation(
+    affinity: np.ndarray, links: np.ndarray, preference: float, damping: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exemplar of each row, and whether it is settled: neither the row nor its exemplar changed lately.
+
+    Messages run along the links and from each row to itself:
+
+    .. math::
+        r_{ik} &= s_{ik} - \\max_{k' \\ne k} (a_{ik'} + s_{ik'}) \\
+        a_{ik} &= \\min\\Bigl(0, r_{kk} + \\sum_{i' \\notin \\{i, k\\}} \\max(0, r_{i'k})\\Bigr), \\quad
+        a_{kk} = \\sum_{i' \\ne k} \\max(0, r_{i'k})
+
+    Args:
+        affinity: similarities, shape (n, n).
+        links: who may choose whom, shape (n, n), symmetric, without the diagonal.
+        preference: similarity of a row to itself.
+        damping: share of the old message that is kept.
+
+    Returns:
+        Numbers of the exemplars, shape (n,), and booleans, shape (n,).
+    """
+    n = len(affinity)
+    i, k = np.nonzero(links | np.eye(n, dtype=bool))  # sorted by i; shape (edges,)
+    own = i == k
+    # Equal rows would be equally good exemplars, and messages cannot break a tie: preferences differ a little.
+    preferences = preference + TIE_BREAK * np.random.default_rng(0).random(n)
+    s = np.where(own, preferences[i], affinity[i, k])
+    starts = np.searchsorted(i, np.arange(n))
+    r, a = np.zeros_like(s), np.zeros_like(s)
+    exemplar, last_change = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
+    for iteration in range(1, MAX_ITERATIONS + 1):
+        r = damping * r + (1 - damping) * (s - _largest_of_others(a + s, i, starts))
+        gain = np.where(own, r, np.maximum(r, 0))
+        others = np.bincount(k, weights=gain, minlength=n)[k] - gain
+        a = damping * a + (1 - damping) * np.where(own, others, np.minimum(others, 0))
+        now = (a + r)[own] > 0
+        last_change[now != exemplar] = iteration
+        exemplar = now
+        if iteration % CONVERGENCE_ITERATIONS == 0 or iteration == MAX_ITERATIONS:
+            chosen = _choose(exemplar, i, k, np.where(own, np.inf, s), starts)  # an exemplar chooses itself
+            quiet = iteration - last_change >= CONVERGENCE_ITERATIONS
+            settled = quiet & (chosen >= 0) & quiet[chosen]
+            if settled.all():
+                break
+    return chosen, settled
+
+
+def _choose(exemplar: np.ndarray, i: np.ndarray, k: np.ndarray, s: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The most similar exemplar in reach of each row, shape (n,); -1 where there is none."""
+    reach = np.where(exemplar[k], s, -np.inf)
+    best = np.maximum.reduceat(reach, starts)
+    hits = np.flatnonzero((reach == best[i]) & (reach > -np.inf))
+    chosen = np.full(len(starts), -1)
+    chosen[i[hits]] = k[hits]
+    return chosen
+
+
+def _largest_of_others(values: np.ndarray, i: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """For each edge the largest value among the other edges of its row i."""
+    largest = np.maximum.reduceat(values, starts)
+    is_largest = values == largest[i]
+    second = np.maximum.reduceat(np.where(is_largest, -np.inf, values), starts)
+    runner_up = np.where(np.add.reduceat(is_largest, starts, dtype=np.int64) > 1, largest, second)
+    others: np.ndarray = np.where(is_largest, runner_up[i], largest[i])
+    return others
