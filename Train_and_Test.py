@@ -30,6 +30,7 @@ from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.registry import DATASETS, dataset_entry
 from src.models.multi_task import MultiTaskNetwork
 from src.models.registry import ARCHITECTURES, Architecture, check_architecture, load_model
+from src.utils.command import Parser, exit_code
 from src.utils.errors import UserError
 from src.utils.sparsity.metrics import RowCounts, count_layers, total
 from src.utils.study.preference_vectors import preference_family
@@ -47,8 +48,6 @@ from src.utils.training.run import (
     set_arithmetic,
     start_run,
 )
-
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def run_example(
@@ -72,7 +71,7 @@ def run_example(
         defaults: further :class:`TrainingParameters` that differ from the data set's defaults.
     """
     plan = _Plan(Path(script).stem, architecture, dataset, tuple(k), task, defaults)
-    sys.exit(_guarded(lambda: _train(plan, sys.argv[1:], description)))
+    sys.exit(exit_code(lambda: _train(plan, sys.argv[1:], description)))
 
 
 def train_and_test(
@@ -159,7 +158,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _plan_from(arguments: Sequence[str], *, needs_k: bool) -> _Plan | None:
     """Read the flags that decide which defaults hold; None if only help was asked for."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
+    parser = Parser(description=__doc__, add_help=False)
     _add_choice_flags(parser)
     parser.add_argument("--k", "--w", dest="w", type=_number, nargs="+")
     parser.add_argument("--task", type=_whole)
@@ -186,7 +185,7 @@ def _search(arguments: Sequence[str]) -> None:
     """Train a family of preference vectors and keep the best."""
     plan = _plan_from(arguments, needs_k=False)
     assert plan is not None
-    k0 = _Parser(add_help=False)
+    k0 = Parser(add_help=False)
     k0.add_argument("--k0", type=_number, default=1e-3, help="preference of the sparsity objective [0.001]")
     k0.add_argument("--resolution", type=_whole, help="train a lattice of this resolution over the tasks instead")
     chosen, _ = k0.parse_known_args(arguments)
@@ -204,7 +203,7 @@ def _search(arguments: Sequence[str]) -> None:
 
 def _test(arguments: Sequence[str]) -> None:
     """Test a saved model on the test data of its data set."""
-    parser = _Parser(prog="Train_and_Test.py test", description=_test.__doc__)
+    parser = Parser(prog="Train_and_Test.py test", description=_test.__doc__)
     parser.add_argument("model", type=Path, help="model file")
     for name in ("device", "data_dir"):
         _add_config_flag(parser, name)
@@ -244,23 +243,11 @@ _CONFIG_FLAGS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses bad arguments in one line."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists what is allowed")
-
-
 def _parser(
-    plan: _Plan, initial: dict[str, Any], description: str | None, parents: Sequence[_Parser] = ()
+    plan: _Plan, initial: dict[str, Any], description: str | None, parents: Sequence[Parser] = ()
 ) -> argparse.ArgumentParser:
     """A flag for every training parameter and every field of the run's configuration."""
-    parser = _Parser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, parents=list(parents)
-    )
+    parser = Parser(description=description, parents=list(parents))
     running = parser.add_argument_group("running")
     if plan.script == "Train_and_Test":
         _add_choice_flags(running)
@@ -442,17 +429,5 @@ def _with_mean(values: Sequence[float]) -> list[float]:
     return [*values, float(np.mean(values))]
 
 
-def _guarded(work: Callable[[], None]) -> int:
-    """Run ``work``; bad input ends in one line and exit code 2, an interruption in exit code 130."""
-    try:
-        work()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(_guarded(lambda: main(sys.argv[1:])))
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -36,6 +36,7 @@ from Data_loaders.sources import (
     load_mnist,
     load_photographs_source,
 )
+from src.utils.command import Parser, exit_code
 from src.utils.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -48,7 +49,6 @@ VALIDATION_SIZE = 10_000
 MAX_ROTATION = 20.0
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 DEMO_COPIES = 4
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def paste(pictures: Images, digits: Images) -> Images:
@@ -200,13 +200,6 @@ def _dataset(
 # The command
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses bad arguments in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists what is allowed")
-
-
 class _Display:
     """A progress bar on a terminal, a line per 10,000 images elsewhere."""
 
@@ -227,14 +220,7 @@ class _Display:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    try:
-        _create(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return exit_code(lambda: _create(arguments))
 
 
 def _create(arguments: Sequence[str] | None) -> None:
@@ -251,7 +237,7 @@ def _create(arguments: Sequence[str] | None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--data-dir", "--data_dir", help="folder of the data sets; default: $MDMTN_DATA, else Data/")
     parser.add_argument("--variant", type=int, default=ALIGNED, choices=VARIANTS, help="training images [%(default)s]")
     parser.add_argument(

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -20,11 +21,11 @@ import torch
 
 from src.utils.errors import UserError
 
-
 # What the readers of numpy and torch raise for files that are cut off, altered or of another kind.
 _DAMAGED = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error),
     *(RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(TokenError, SyntaxError),  # numpy reads the header of an array as Python
 )
 
 

@@ -10,8 +10,9 @@ def chebyshev_terms(f: Tensor, k: Tensor, a: Tensor, epsilon: float) -> Tensor:
 
     .. math:: c_i = k_i \\Bigl[ (f_i - a_i) + \\epsilon \\sum_j (f_j - a_j) \\Bigr]
 
-    Their maximum over :math:`i` is the modified weighted Chebyshev norm; every minimiser of it is properly
-    Pareto-optimal for :math:`\\epsilon > 0`, and every properly Pareto-optimal point minimises it for some ``k``.
+    Their maximum over :math:`i` is the modified weighted Chebyshev norm. For :math:`\\epsilon > 0` every minimiser
+    of it is properly Pareto-optimal; a properly Pareto-optimal point minimises it for some ``k`` and every small enough
+    :math:`\\epsilon` (one whose trade-offs are bounded by about :math:`1 / \\epsilon`).
 
     Args:
         f: objectives :math:`f_i`, shape (n,).

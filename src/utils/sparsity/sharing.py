@@ -108,7 +108,7 @@ def _cluster_similar(affinity: np.ndarray, preference: float) -> np.ndarray:
     """
     links = affinity > preference
     np.fill_diagonal(links, False)
-    _, component = connected_components(csr_matrix(links), directed=False)
+    _, component = connected_components(csr_matrix(links.astype(np.int8)), directed=False)
     exemplar_of = np.arange(len(affinity))
     open_rows = np.flatnonzero(links.any(axis=1))
     for damping in DAMPINGS:

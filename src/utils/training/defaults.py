@@ -12,7 +12,7 @@ from typing import Any
 _BACKBONE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "MultiMnist": {"lr": 2.5e-3, "lr_sched_coef": 0.5, "skip_layer": 1, "sim_preference": 0.7},
-        "Cifar10Mnist": {"lr": 1e-4, "lr_sched_coef": 0.98, "skip_layer": 3, "sim_preference": 0.8},
+        "Cifar10Mnist": {"lr": 1e-4, "lr_sched_coef": 0.98, "skip_layer": 3, "sim_preference": 0.8, "mu": 1e-4},
     }
 )
 
