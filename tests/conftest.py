@@ -14,6 +14,7 @@ from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.MultiMnist import load_multidigits
 from src.models.mdmtn import MDMTN
 from src.models.registry import Architecture
+from src.utils.errors import UserError
 from src.utils.training.lsuv import initialise_lsuv
 from src.utils.training.parameters import TrainingParameters
 
@@ -72,3 +73,16 @@ def equal_states(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     return first.keys() == second.keys() and all(
         np.array_equal(first[name].numpy(), second[name].numpy()) for name in first
     )
+
+
+def quiet(text: str) -> None:
+    """For code that should warn of nothing."""
+    raise AssertionError(f"unexpected warning: {text}")
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    """The message, which must be a line that says what to do."""
+    text = str(error.value)
+    assert text
+    assert "\n" not in text
+    return text

@@ -43,21 +43,10 @@ from Data_loaders.loaders import Splits, TaskData, make_splits, rotate, training
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import CIFAR10_CLASSES, load_cifar10, load_digits_source, load_photographs_source
 from src.utils.errors import UserError
+from tests.conftest import CPU, one_line, quiet
 
-CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES, DIGITS, TEST_PICTURES, TEST_DIGITS = 30, 40, 25, 20
-
-
-def quiet(text: str) -> None:
-    raise AssertionError(f"unexpected warning: {text}")
-
-
-def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
-    text = str(error.value)
-    assert text
-    assert "\n" not in text
-    return text
 
 
 def random_images(seed: int, *shape: int) -> np.ndarray:

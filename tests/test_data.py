@@ -29,21 +29,9 @@ from src.utils import files
 from src.utils.errors import UserError
 from src.utils.files import read_npz, read_torch, write_csv, write_json, write_npz, write_text, write_torch
 from tests import twins
+from tests.conftest import CPU, one_line, quiet
 
-CPU = torch.device("cpu")
 PROPERTY = settings(max_examples=40, deadline=None)
-
-
-def quiet(text: str) -> None:
-    raise AssertionError(f"unexpected warning: {text}")
-
-
-def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
-    """The message, which must be a line that says what to do."""
-    text = str(error.value)
-    assert text
-    assert "\n" not in text
-    return text
 
 
 def random_digits(n: int, seed: int = 0) -> np.ndarray:
