@@ -1,6 +1,6 @@
 """Default parameters per data set and architecture; what is not named here is :class:`TrainingParameters`' own.
 
-The reference's schedules and optimizers, and its caps on sparsity.
+The reference's schedules, optimizers and caps on sparsity, but for mu, and the learning rate on Cifar10Mnist.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 _BACKBONE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "MultiMnist": {"lr": 2.5e-3, "lr_sched_coef": 0.5, "skip_layer": 1, "sim_preference": 0.7},
-        "Cifar10Mnist": {"lr": 1e-4, "lr_sched_coef": 0.98, "skip_layer": 3, "sim_preference": 0.8, "mu": 1e-4},
+        "Cifar10Mnist": {"lr": 1e-3, "lr_sched_coef": 0.98, "skip_layer": 3, "sim_preference": 0.8, "mu": 1e-4},
     }
 )
 
@@ -38,7 +38,7 @@ _SINGLE_TASK: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "num_epochs": 10,
             "lr_sched_coef": 0.5 ** (1 / 3),
         },
-        "Cifar10Mnist": {"max_iter": 100, "num_epochs": 1},
+        "Cifar10Mnist": {"lr": 1e-4, "max_iter": 100, "num_epochs": 1},
     }
 )
 
