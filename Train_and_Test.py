@@ -45,7 +45,7 @@ from src.utils.training.run import (
     RunConfig,
     load_dataset,
     resume_run,
-    set_arithmetic,
+    run_arithmetic,
     start_run,
 )
 
@@ -103,7 +103,6 @@ def train_and_test(
     Raises:
         UserError: if network, labels and parameters do not belong together.
     """
-    set_arithmetic()
     tasks = splits.train.labels.shape[1]
     device = "cuda" if splits.train.images.is_cuda else "cpu"
     config = RunConfig(script=name, architecture="own", dataset=name, seed=seed, output_dir=output_dir, device=device)
@@ -201,6 +200,7 @@ def _search(arguments: Sequence[str]) -> None:
     _show_search(search(config, parameters, vectors, observer, names, announce), names)
 
 
+@run_arithmetic()
 def _test(arguments: Sequence[str]) -> None:
     """Test a saved model on the test data of its data set."""
     parser = Parser(prog="Train_and_Test.py test", description=_test.__doc__)
@@ -219,7 +219,6 @@ def _test(arguments: Sequence[str]) -> None:
         device=flags.device,
         data_dir=flags.data_dir,
     )
-    set_arithmetic()
     dataset = load_dataset(config, ConsoleObserver(quiet=False))
     splits = make_splits(dataset, config.torch_device())
     network = saved.network.to(config.torch_device())

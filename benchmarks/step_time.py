@@ -22,12 +22,13 @@ from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.defaults import default_parameters
 from src.utils.training.engine import Observer, Trainer, evaluate
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import Problem, RunConfig, load_problem
+from src.utils.training.run import Problem, RunConfig, load_problem, run_arithmetic
 
 Step = Callable[[Tensor, Tensor], None]
 ROUNDS, STEPS = 7, 20
 
 
+@run_arithmetic()
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -139,6 +139,14 @@ def test_quiet_shows_the_table_only(
     assert screen.err == ""
 
 
+def test_a_run_leaves_the_arithmetic_of_the_process_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--demo", "--quiet", "--output-dir", str(tmp_path), *SHORT) == 0
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert float(torch.tensor(1e-40) * 1) > 0  # denormal numbers are not flushed
+
+
 def test_interrupted_run_is_continued_to_the_same_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -155,16 +156,28 @@ class Problem:
     dataset: MultiTaskDataset | None = None
 
 
-def set_arithmetic() -> None:
-    """Same seed, same result; and no slow arithmetic on numbers next to zero.
+@contextmanager
+def run_arithmetic() -> Iterator[None]:
+    """Same seed, same result; and no slow arithmetic on numbers next to zero. PyTorch's own settings come back.
 
     The momentum of weights without a gradient decays until it is denormal and stays there: without flushing, epochs
     on the CPU become several times slower in the course of a training.
     """
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling new tensors with NaN is a debugging aid of the deterministic mode that costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
 def run_name(config: RunConfig, parameters: TrainingParameters) -> str:
@@ -187,6 +200,7 @@ def plan_files(config: RunConfig, parameters: TrainingParameters) -> RunFiles:
     return RunFiles(folder, models, config.root / "Images" / config.dataset, config.script)
 
 
+@run_arithmetic()
 def start_run(
     config: RunConfig,
     parameters: TrainingParameters,
@@ -213,6 +227,7 @@ def start_run(
     return _train_and_save(config, parameters, problem, files, observer, resume=False)
 
 
+@run_arithmetic()
 def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = None) -> FinishedRun:
     """Go on with an interrupted run; what it was started with counts.
 
@@ -253,7 +268,6 @@ def load_dataset(config: RunConfig, observer: Observer) -> MultiTaskDataset:
 
 def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> Problem:
     """Load the data and make the network, initialised or read from a file."""
-    set_arithmetic()
     check_architecture(config.architecture)
     if config.architecture == "STL" and config.task is None:
         raise UserError("architecture STL trains a single task: name it with --task")
