@@ -108,7 +108,7 @@ def train(trainer: Trainer) -> TrainingOutcome:
     """
     parameters = trainer.parameters
     if not parameters.with_sparsity and parameters.Sparsity_study:
-        best = trainer.run(Phase(TRAIN, parameters.max_iter, False, FreeRows(), lambda _: True))
+        best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows(), accepts=lambda _: True))
         trainer.model.load_state_dict(best.model)
         return TrainingOutcome(best, None, None)
     found = _search(trainer) if parameters.is_search and parameters.Sparsity_study else None
@@ -124,7 +124,7 @@ def _search(trainer: Trainer) -> Snapshot:
         return record.sparsity_rate >= parameters.min_sparsRate
 
     rule = SearchRule(trainer.model, parameters)
-    found = trainer.run(Phase(SEARCH, parameters.max_iter_search, True, rule, sparse_enough))
+    found = trainer.run(Phase(SEARCH, parameters.max_iter_search, sparsity=True, rule=rule, accepts=sparse_enough))
     if not sparse_enough(found.record):
         trainer.observer.message(
             f"no model of phase 1 reached min_sparsRate = {parameters.min_sparsRate:g} %: the most accurate one, "
@@ -139,7 +139,7 @@ def _retrain_phase(trainer: Trainer) -> Phase:
     parameters, weights = trainer.parameters, trainer.sparse_weights
     rule = PatternRule(weights, {name: _pattern(trainer, weight) for name, weight in weights.items()})
     iterations = parameters.max_iter_retrain if parameters.Sparsity_study else parameters.max_iter
-    return Phase(RETRAIN, iterations, False, rule, lambda _: True)
+    return Phase(RETRAIN, iterations, sparsity=False, rule=rule, accepts=lambda _: True)
 
 
 def _pattern(trainer: Trainer, weight: Tensor) -> RowPattern:
