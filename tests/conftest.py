@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,12 @@ def digits() -> MultiTaskDataset:
 @pytest.fixture(scope="session")
 def splits(digits: MultiTaskDataset) -> Splits:
     """A small part of the bundled data, on the CPU."""
-    few = MultiTaskDataset(
-        digits.name,
-        digits.task_names,
-        digits.class_names,
-        digits.x_train[:360],
-        digits.y_train[:360],
-        digits.x_test[:100],
-        digits.y_test[:100],
-        digits.mean,
-        digits.std,
+    few = replace(
+        digits,
+        x_train=digits.x_train[:360],
+        y_train=digits.y_train[:360],
+        x_test=digits.x_test[:100],
+        y_test=digits.y_test[:100],
     )
     return make_splits(few, CPU)
 

@@ -9,6 +9,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -557,17 +558,12 @@ def test_crops_for_training_and_test_are_of_disjoint_stripes(monkeypatch: pytest
 
 @pytest.fixture(scope="module")
 def splits(colour_digits: MultiTaskDataset) -> Splits:
-    few = MultiTaskDataset(
-        "few",
-        colour_digits.task_names,
-        colour_digits.class_names,
-        colour_digits.x_train[:100],
-        colour_digits.y_train[:100],
-        colour_digits.x_test[:20],
-        colour_digits.y_test[:20],
-        colour_digits.mean,
-        colour_digits.std,
-        colour_digits.max_rotation,
+    few = replace(
+        colour_digits,
+        x_train=colour_digits.x_train[:100],
+        y_train=colour_digits.y_train[:100],
+        x_test=colour_digits.x_test[:20],
+        y_test=colour_digits.y_test[:20],
         validation_size=20,
     )
     return make_splits(few, CPU)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import pickle
@@ -29,7 +30,7 @@ _DAMAGED = (
 )
 
 
-def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a temporary neighbour of ``path``, then move it into place in one step."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def _write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8."""
-    _write_whole(path, lambda file: _discard(file.write(text.encode())))
+    _write_whole(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -59,8 +60,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the keys of the first one as header."""
-    import io
-
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
     writer.writeheader()
@@ -120,7 +119,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [_finite(item) for item in value]
     return value
-
-
-def _discard(_: object) -> None:
-    """Turn a call that returns something into one that does not."""
