@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -75,6 +75,22 @@ def make_splits(dataset: MultiTaskDataset, device: torch.device) -> Splits:
         dataset.max_rotation,
         normalise(np.zeros((1, 1, 1, len(dataset.mean)), np.uint8), dataset.mean, dataset.std, device)[0],
     )
+
+
+def share_of_training(splits: Splits, share: float, seed: int) -> Splits:
+    """The same data with a random share of the training images, at least one; all of them for share 1.
+
+    Args:
+        splits: the data.
+        share: above 0, at most 1.
+        seed: of the choice.
+    """
+    if share == 1:
+        return splits
+    count = max(1, round(share * len(splits.train)))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(splits.train))[:count])
+    index = torch.from_numpy(chosen).to(splits.train.images.device)
+    return replace(splits, train=TaskData(splits.train.images[index], splits.train.labels[index]))
 
 
 def normalise(x: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Tensor:

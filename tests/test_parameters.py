@@ -13,6 +13,7 @@ from src.utils.errors import UserError
 from src.utils.training.parameters import TrainingParameters
 
 BAD: list[tuple[str, Any]] = [
+    ("method", None),
     ("w", (0.1, 0.9)),
     ("w", (0.1, -0.2, 0.9)),
     ("w", (0.0, 0.0, 0.0)),
@@ -31,6 +32,8 @@ BAD: list[tuple[str, Any]] = [
     ("num_epochs", 0),
     ("tol_epochs", 0),
     ("num_batchEpoch", -1),
+    ("train_share", 0.0),
+    ("train_share", 1.5),
     ("batch_size", 0),
     ("base_optimizer", "adam"),
     ("lr", 0.0),
@@ -43,6 +46,9 @@ BAD: list[tuple[str, Any]] = [
     ("mu", 0.0),
     ("rho", -2.0),
     ("t_update", "sometimes"),
+    ("gradient_normalisation", "l1"),
+    ("mgda_ub", "yes"),
+    ("distillation", (0.01, -0.01)),
     ("growl_type", "flat"),
     ("beta1", -0.1),
     ("beta2", math.inf),

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from src.models.multi_task import MultiTaskNetwork
+from src.models.multi_task import TrunkNetwork
 
 
-class HPS(MultiTaskNetwork):
+class HPS(TrunkNetwork):
     """Every head reads the same features, :math:`y_i = h_i(s(x))`.
 
     Args:
@@ -20,12 +20,10 @@ class HPS(MultiTaskNetwork):
     """
 
     def __init__(self, trunk: nn.Module, heads: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.trunk = trunk
+        super().__init__(trunk)
         self.heads = nn.ModuleList(heads)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        shared = self.trunk(x)  # (N, C, H, W) -> (N, features)
+    def predict(self, x: Tensor, shared: Tensor) -> list[Tensor]:
         return [head(shared) for head in self.heads]  # (N, features) -> (N, num_outs[i])
 
     @property

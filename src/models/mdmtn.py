@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from src.models.multi_task import MultiTaskNetwork
+from src.models.multi_task import TrunkNetwork
 
 
-class MDMTN(MultiTaskNetwork):
+class MDMTN(TrunkNetwork):
     """Head i reads a trained mixture of what the tasks share and what only task i sees.
 
     .. math:: y_i = h_i\\bigl(\\alpha_{i,0}\\, s(x) + \\alpha_{i,1}\\, m_i(x)\\bigr)
@@ -27,16 +27,14 @@ class MDMTN(MultiTaskNetwork):
     """
 
     def __init__(self, trunk: nn.Module, monitors: Iterable[nn.Module], heads: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.trunk = trunk
+        super().__init__(trunk)
         self.monitors = nn.ModuleList(monitors)
         self.heads = nn.ModuleList(heads)
         if len(self.monitors) != len(self.heads):
             raise ValueError(f"there are {len(self.monitors)} monitors for {len(self.heads)} heads; allowed: one each")
         self.alphas = nn.Parameter(torch.tensor([[1.0, 0.0]]).repeat(len(self.heads), 1))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        shared = self.trunk(x)  # (N, C, H, W) -> (N, features)
+    def predict(self, x: Tensor, shared: Tensor) -> list[Tensor]:
         return [
             head(alpha[0] * shared + alpha[1] * monitor(x))  # (N, features) -> (N, num_outs[i])
             for head, monitor, alpha in zip(self.heads, self.monitors, self.alphas, strict=True)

@@ -8,11 +8,16 @@ from torch import Tensor, nn
 
 
 class MultiTaskNetwork(nn.Module, ABC):
-    """A network with one output per task that names the layers the sparsity objective may act on."""
+    """A network with one output per task that names its shared part and the layers that may become sparse."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Logits per task, shapes (N, num_outs[i]), for images of shape (N, C, H, W)."""
+
+    @property
+    @abstractmethod
+    def shared_part(self) -> nn.Module:
+        """The part whose parameters all tasks use."""
 
     @property
     @abstractmethod
@@ -31,6 +36,29 @@ class MultiTaskNetwork(nn.Module, ABC):
             for name, layer in weight_layers(self).items()
             if id(layer) in parts and number_of_inputs(layer) != skip_layer
         }
+
+
+class TrunkNetwork(MultiTaskNetwork):
+    """A network whose tasks share one representation, the output of a trunk.
+
+    Args:
+        trunk: maps images to features, shape (N, features).
+    """
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.predict(x, self.trunk(x))
+
+    @abstractmethod
+    def predict(self, x: Tensor, shared: Tensor) -> list[Tensor]:
+        """Logits per task for images and their shared representation, shape (N, features)."""
+
+    @property
+    def shared_part(self) -> nn.Module:
+        return self.trunk
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:

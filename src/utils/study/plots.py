@@ -21,6 +21,15 @@ from src.utils.training.engine import EpochRecord
 SPARSITY_COLOUR = "#555555"
 TASK_COLOURS = ("#1f77b4", "#d95f02", "#2a9d5c", "#8e44ad", "#c0392b", "#0097a7")
 DPI = 130
+DETAILS = {
+    "multiplier_sum": "$|1 - \\sum_i \\lambda_i|$",
+    "complementarity": "$\\max_i |\\lambda_i g_i|$",
+    "feasibility": "$\\max(0, \\max_i g_i)$",
+    "chebyshev_gap": "Chebyshev gap",
+    "direction_norm": "$\\|\\sum_i w_i g_i\\|$",
+    "distillation": "distillation loss",
+}
+"""Numbers of the methods that are drawn: residuals of the KKT conditions, distance to stationarity."""
 
 
 def draw_samples(path: Path, dataset: MultiTaskDataset, count: int = 10) -> None:
@@ -39,35 +48,42 @@ def draw_samples(path: Path, dataset: MultiTaskDataset, count: int = 10) -> None
 
 
 def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequence[str], title: str) -> None:
-    """Validation accuracy, objectives, weighted objectives and multipliers over the epochs."""
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    (accuracy, objectives), (weighted, multipliers) = figure.subplots(2, 2)
+    """Accuracy, objectives, their weights, and how well the scalarized problem is solved, over the epochs."""
+    figure = Figure(figsize=(15, 7), layout="constrained")
+    (accuracy, losses, objectives), (weighted, multipliers, details) = figure.subplots(2, 3)
     epochs = [record.epoch for record in history]
-    names = ["sparsity", *task_names]
-    colours = [SPARSITY_COLOUR, *TASK_COLOURS]
     for task, name in enumerate(task_names):
-        values = [record.validation_accuracy[task] for record in history]
-        accuracy.plot(epochs, values, ".-", color=TASK_COLOURS[task % len(TASK_COLOURS)], label=name)
-    for number, name in enumerate(names):
-        style = {"color": colours[number % len(colours)], "label": name}
+        style = {"color": TASK_COLOURS[task % len(TASK_COLOURS)], "label": name}
+        accuracy.plot(epochs, [record.validation_accuracy[task] for record in history], ".-", **style)
+        losses.plot(epochs, [record.validation_losses[task] for record in history], ".-", **style)
+    for number, name in enumerate(["sparsity", *task_names]):
+        colour = TASK_COLOURS[(number - 1) % len(TASK_COLOURS)] if number else SPARSITY_COLOUR
+        style = {"color": colour, "label": name}
         objectives.plot(epochs, [record.objectives[number] for record in history], ".-", **style)
         terms = [record.weighted_objectives[number] or np.nan for record in history]  # 0: out of play, no point
         weighted.plot(epochs, terms, ".-", **style)
         multipliers.plot(epochs, [record.lam[number] for record in history], drawstyle="steps-post", **style)
+    for name, label in DETAILS.items():
+        if name in history[0].details:
+            values = [max(record.details[name], 1e-8) for record in history]  # below: rounding
+            details.plot(epochs, values, ".-", label=label)
     for axis, label in (
         (accuracy, "validation accuracy (%)"),
+        (losses, "validation losses"),
         (objectives, "objectives f (training)"),
         (weighted, "weighted objectives c"),
-        (multipliers, "multipliers $\\lambda$"),
+        (multipliers, "weights of the objectives $\\lambda$"),
+        (details, "optimality"),
     ):
         _mark_phases(axis, history)
         axis.set_ylabel(label)
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.legend(fontsize=8)
-    objectives.set_yscale("log")
-    weighted.set_yscale("log")
+        if axis.lines:
+            axis.legend(fontsize=8)
+    for axis in (losses, objectives, weighted, details):
+        axis.set_yscale("log")
     rates = [record.sparsity_rate for record in history]
     if any(rates):
         _draw_zero_rows(accuracy, epochs, rates)

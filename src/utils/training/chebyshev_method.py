@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,28 +10,12 @@ from torch import Tensor, nn
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.augmented_lagrangian import augmented_lagrangian, multipliers, optimal_t, project_simplex
 from src.utils.objectives.chebyshev import chebyshev_terms
-from src.utils.objectives.growl import growl_value
-from src.utils.objectives.owl import owl_weights
-from src.utils.sparsity.rows import to_rows
-from src.utils.training.parameters import CRITERIA, TrainingParameters
+from src.utils.objectives.optimality import chebyshev_gap, kkt_residuals
+from src.utils.training.method import Method, MethodState
+from src.utils.training.parameters import TrainingParameters
 
 
-@dataclass(frozen=True)
-class MethodState:
-    """What the method shows of itself after an epoch.
-
-    Attributes:
-        t: level of the Chebyshev terms.
-        lam: multipliers, one per objective.
-        mu: penalty coefficient.
-    """
-
-    t: float
-    lam: list[float]
-    mu: float
-
-
-class ChebyshevMethod(nn.Module):
+class ChebyshevMethod(Method):
     """Turns the objectives of a batch into gradients, and the objectives of an epoch into multipliers.
 
     A phase has all objectives, or the tasks only. An objective out of play counts nowhere, not in the augmentation
@@ -41,28 +25,26 @@ class ChebyshevMethod(nn.Module):
         model: the network; not kept as a submodule.
         parameters: preferences, reference point, epsilon, mu, rho, the GrOWL weights and how t is found.
         device: where multipliers and preferences live.
+        teachers: none.
     """
 
-    k: Tensor
     a: Tensor
     lam: Tensor
     mu: Tensor
     t: nn.Parameter | None
+    uses_sparsity = True
 
-    def __init__(self, model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device) -> None:
-        super().__init__()
-        self._settings = parameters
-        self._criterion = CRITERIA[parameters.criterion]
-        self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
-        self._theta = growl_thetas(model, parameters, device)
-        k, a, mu = (
-            torch.tensor(value, dtype=torch.get_default_dtype(), device=device)
-            for value in (parameters.w, parameters.a, parameters.mu)
-        )
-        self.register_buffer("k", k)
-        self.register_buffer("a", a)
-        self.register_buffer("lam", (k > 0) / (k > 0).sum())
-        self.register_buffer("mu", mu)
+    def __init__(
+        self,
+        model: MultiTaskNetwork,
+        parameters: TrainingParameters,
+        device: torch.device,
+        teachers: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__(model, parameters, device, teachers)
+        self.register_buffer("a", self.k.new_tensor(parameters.a))
+        self.register_buffer("lam", (self.k > 0) / (self.k > 0).sum())
+        self.register_buffer("mu", self.k.new_tensor(parameters.mu))
         trained = parameters.t_update == "optimizer"
         self.register_parameter("t", nn.Parameter(torch.zeros((), device=device)) if trained else None)
         self.start_phase(sparsity=parameters.with_sparsity)
@@ -76,19 +58,6 @@ class ChebyshevMethod(nn.Module):
         lam = torch.zeros_like(self.lam)
         lam[self._active] = project_simplex(self.lam[self._active])
         self.lam.copy_(lam)
-
-    def objectives(self, outputs: list[Tensor], labels: Tensor) -> Tensor:
-        """:math:`f = (\\Omega, f_1, ..., f_m)`, shape (m + 1,), for logits and labels (N, m)."""
-        losses = [self._criterion(output, labels[:, task]) for task, output in enumerate(outputs)]
-        return torch.stack([self.sparsity_objective(), *losses])
-
-    def sparsity_objective(self) -> Tensor:
-        """:math:`f_0 = \\Omega`: GrOWL summed over the layers; out of play it has no gradient."""
-        with torch.set_grad_enabled(self._has_sparsity and torch.is_grad_enabled()):
-            values = [
-                growl_value(to_rows(weight), theta) for weight, theta in zip(self._weights, self._theta, strict=True)
-            ]
-            return torch.stack(values).sum() if values else torch.zeros((), device=self.k.device)
 
     def terms(self, f: Tensor) -> Tensor:
         """Chebyshev terms c of all objectives, shape (m + 1,); 0 for one out of play."""
@@ -119,9 +88,24 @@ class ChebyshevMethod(nn.Module):
 
     @torch.no_grad()
     def state(self, f: Tensor) -> MethodState:
-        """t, lambda and mu, with t for the given mean objectives."""
-        t = self._level(self.terms(f)[self._active])
-        return MethodState(float(t), self.lam.tolist(), float(self.mu))
+        """Terms, multipliers, t and mu, and how well the given mean objectives solve the scalarized problem.
+
+        The residuals are those of the multipliers updated with f. Stationarity in the weights of the network is not
+        measured: the gradient of a batch is noise around it, and that of all data would cost an epoch.
+        """
+        terms, estimate = self.terms(f), self._estimate(f)
+        c = terms[self._active]
+        t = self._level(c)
+        residuals = kkt_residuals(c, t, estimate)
+        details = {
+            "t": t,
+            "mu": self.mu,
+            "multiplier_sum": residuals.multiplier_sum,
+            "complementarity": residuals.complementarity,
+            "feasibility": residuals.feasibility,
+            "chebyshev_gap": chebyshev_gap(c, estimate),
+        }
+        return MethodState(terms.tolist(), self.lam.tolist(), {name: float(value) for name, value in details.items()})
 
     @property
     def _has_sparsity(self) -> bool:
@@ -134,13 +118,3 @@ class ChebyshevMethod(nn.Module):
         """Multipliers of the active constraints, updated with the mean objectives f."""
         c = self.terms(f)[self._active]
         return multipliers(c - self._level(c), self.lam[self._active], self.mu)
-
-
-def growl_thetas(model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device) -> list[Tensor]:
-    """GrOWL weights of every sparse layer, in the order of ``model.growl_layers``."""
-    return [
-        owl_weights(
-            to_rows(layer.weight).shape[0], parameters.growl_type, parameters.beta1, parameters.beta2, device=device
-        )
-        for layer in model.growl_layers(parameters.skip_layer).values()
-    ]

@@ -18,7 +18,7 @@ from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.files import read_torch, write_torch
 from src.utils.sparsity.metrics import zero_row_rate
-from src.utils.training.chebyshev_method import ChebyshevMethod
+from src.utils.training.method import Method
 from src.utils.training.parameters import CRITERIA, TrainingParameters
 
 EVALUATION_BATCH = 500
@@ -34,9 +34,12 @@ class EpochRecord:
         epoch: of the whole run, from 1.
         lr: learning rate.
         objectives: sparsity objective and task losses, mean over the epoch's batches.
-        weighted_objectives: their Chebyshev terms c, 0 for an objective out of play.
-        t, lam, mu: level, multipliers, penalty coefficient during the epoch.
+        weighted_objectives: what the method makes of them (Chebyshev terms c), 0 for an objective out of play.
+        lam: weights of the objectives (multipliers) during the epoch.
+        details: further numbers of the method, by name: of the Chebyshev method t, mu, the residuals of the KKT
+            conditions and the Chebyshev gap.
         validation_accuracy: percent per task, after what the phase does to the rows.
+        validation_losses: mean per task, of the same network.
         sparsity_rate: zero rows of the GrOWL layers, percent.
         seconds: of the epoch, validation included.
     """
@@ -47,10 +50,10 @@ class EpochRecord:
     lr: float
     objectives: list[float]
     weighted_objectives: list[float]
-    t: float
     lam: list[float]
-    mu: float
+    details: dict[str, float]
     validation_accuracy: list[float]
+    validation_losses: list[float]
     sparsity_rate: float
     seconds: float
 
@@ -159,7 +162,7 @@ class Trainer:
     def __init__(
         self,
         model: MultiTaskNetwork,
-        method: ChebyshevMethod,
+        method: Method,
         splits: Splits,
         parameters: TrainingParameters,
         *,
@@ -187,9 +190,8 @@ class Trainer:
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """A new optimizer over the model's and the method's parameters, each in exactly one group."""
-        groups = [{"params": list(part.parameters())} for part in (self.model, self.method)]
-        device = next(self.model.parameters()).device
-        return self.parameters.make_optimizer([group for group in groups if group["params"]], device)
+        groups = [{"params": list(self.model.parameters())}, *self.method.parameter_groups()]
+        return self.parameters.make_optimizer(groups, next(self.model.parameters()).device)
 
     def run(self, phase: Phase) -> Snapshot:
         """Train one phase and return the best model it accepts, on validation accuracy.
@@ -238,15 +240,16 @@ class Trainer:
         f = self._train_epoch(phase, optimizer)
         state = self.method.state(f)
         phase.rule.after_epoch((epoch + 1) / epochs, self.method.sparsity_weight(f))
+        validation = evaluate(self.model, self.splits.validation, self.parameters.criterion)
         record = EpochRecord(
             phase=phase.name,
             iteration=iteration + 1,
             epoch=len(self.history) + 1,
             lr=lr,
             objectives=f.tolist(),
-            weighted_objectives=self.method.terms(f).tolist(),
             **asdict(state),
-            validation_accuracy=evaluate(self.model, self.splits.validation).accuracy,
+            validation_accuracy=validation.accuracy,
+            validation_losses=validation.losses,
             sparsity_rate=zero_row_rate(self.sparse_weights),
             seconds=time.perf_counter() - started,
         )
@@ -262,6 +265,7 @@ class Trainer:
         """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
         total, images_seen = torch.zeros_like(self.method.k), 0
         self.model.train()
+        self.method.start_epoch()
         limit = (self.parameters.num_batchEpoch or len(self.splits.train)) * self.parameters.batch_size
         images_in_epoch = min(len(self.splits.train), limit)
         for images, labels in self._batches():

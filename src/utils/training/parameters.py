@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from src.utils.errors import UserError
+from src.utils.objectives.min_norm import NORMALISATIONS
 from src.utils.objectives.owl import WEIGHT_TYPES
 
 CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = types.MappingProxyType(
@@ -38,6 +39,7 @@ class TrainingParameters:
         UserError: naming the parameter, its value and what is allowed.
     """
 
+    method: str = _parameter("Chebyshev", "training method: Chebyshev, WeightedSum, MGDA, KDMTL")
     w: tuple[float, ...] = _parameter((1e-3, 0.2, 0.799), "preference vector k: sparsity, task 1, ..., task m")
     a: tuple[float, ...] = _parameter((0.0, 0.0, 0.0), "reference point, one number per objective")
     epsilon: float = _parameter(1e-4, "coefficient of the augmentation term of the Chebyshev scalarization")
@@ -48,6 +50,7 @@ class TrainingParameters:
     num_epochs: int = _parameter(3, "epochs per iteration")
     tol_epochs: int | None = _parameter(None, "end a phase after so many epochs without a better model; none: never")
     num_batchEpoch: int | None = _parameter(None, "batches per epoch; none: all")
+    train_share: float = _parameter(1.0, "share of the training images that is used, above 0, at most 1")
     batch_size: int = _parameter(256, "images per training batch")
     base_optimizer: str = _parameter("Adam", f"optimizer: {', '.join(OPTIMIZERS)}")
     lr: float = _parameter(2.5e-3, "learning rate at the start of each phase")
@@ -58,6 +61,11 @@ class TrainingParameters:
     mu: float = _parameter(1.0, "penalty coefficient of the augmented Lagrangian at the start")
     rho: float = _parameter(2.0, "factor on mu after each iteration")
     t_update: str = _parameter("exact", "how t is found: exact (closed form) or optimizer (trained like a weight)")
+    gradient_normalisation: str = _parameter(
+        "none", f"MGDA: what task gradients are divided by: {', '.join(NORMALISATIONS)}"
+    )
+    mgda_ub: bool = _parameter(False, "MGDA: gradients at the shared representation (MGDA-UB), not at the weights")
+    distillation: tuple[float, ...] = _parameter((), "KDMTL: weights of the distillation losses, one per task")
     growl_type: str = _parameter("spike", f"GrOWL weights: {', '.join(WEIGHT_TYPES)}")
     beta1: float = _parameter(0.8, "first GrOWL coefficient")
     beta2: float = _parameter(0.2, "second GrOWL coefficient")
@@ -84,6 +92,8 @@ class TrainingParameters:
                 )
         if any(value < 0 for value in self.w) or not any(self.w):
             raise UserError(f"{_shown('w')} is {list(self.w)}; allowed: numbers >= 0, not all zero")
+        if any(value < 0 for value in self.distillation):
+            raise UserError(f"distillation is {list(self.distillation)}; allowed: numbers >= 0")
         if not any(self.w[1:]):
             raise UserError(f"{_shown('w')} is {list(self.w)}; allowed: at least one task with a preference above 0")
 
@@ -126,6 +136,8 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("criterion", ", ".join(CRITERIA), CRITERIA.__contains__),
     ("mu", "a number > 0", _positive),
     ("rho", "a number > 0", _positive),
+    ("train_share", "above 0, at most 1", lambda value: 0 < value <= 1),
+    ("gradient_normalisation", ", ".join(NORMALISATIONS), NORMALISATIONS.__contains__),
     ("t_update", ", ".join(T_UPDATES), T_UPDATES.__contains__),
     ("growl_type", ", ".join(WEIGHT_TYPES), WEIGHT_TYPES.__contains__),
     ("beta1", "a number >= 0", _not_negative),

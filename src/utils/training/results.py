@@ -16,6 +16,7 @@ from torch import Tensor
 from src.models.multi_task import weight_layers
 from src.utils.sparsity.metrics import RowCounts, count_layers, total
 from src.utils.training.engine import EpochRecord, Trainer, evaluate
+from src.utils.training.method import MethodState
 from src.utils.training.two_phase import TrainingOutcome
 
 
@@ -25,9 +26,9 @@ class RunResults:
 
     Attributes:
         test_accuracy, validation_accuracy: percent per task.
+        validation_losses: mean per task.
         objectives: sparsity objective and mean training loss per task, of the model kept.
-        weighted_objectives: their Chebyshev terms.
-        t, lam, mu: of the method at the end.
+        state: of the method at the end, at those objectives.
         layers: row counts of the GrOWL layers, by name.
         all_layers: row counts summed over all layers, those without GrOWL included.
         reached_min_sparsRate: None without sparsity.
@@ -39,11 +40,9 @@ class RunResults:
 
     test_accuracy: list[float]
     validation_accuracy: list[float]
+    validation_losses: list[float]
     objectives: list[float]
-    weighted_objectives: list[float]
-    t: float
-    lam: list[float]
-    mu: float
+    state: MethodState
     layers: dict[str, RowCounts]
     all_layers: RowCounts
     reached_min_sparsRate: bool | None
@@ -63,11 +62,11 @@ class RunResults:
             "test_accuracy": self.test_accuracy,
             "test_accuracy_mean": float(np.mean(self.test_accuracy)),
             "validation_accuracy": self.validation_accuracy,
+            "validation_losses": self.validation_losses,
             "objectives": self.objectives,
-            "weighted_objectives": self.weighted_objectives,
-            "t": self.t,
-            "lambda": self.lam,
-            "mu": self.mu,
+            "weighted_objectives": self.state.weighted_objectives,
+            "lambda": self.state.lam,
+            **self.state.details,
             "sparsity_rate": self.rows.sparsity_rate,
             "compression_rate": self.rows.compression_rate,
             "parameter_sharing": self.rows.parameter_sharing,
@@ -93,16 +92,14 @@ def collect_results(trainer: Trainer, outcome: TrainingOutcome, seconds: float) 
     """
     criterion = trainer.parameters.criterion
     training = evaluate(trainer.model, trainer.splits.train, criterion)
-    f = trainer.method.a.new_tensor([float(trainer.method.sparsity_objective().detach()), *training.losses])
-    state = trainer.method.state(f)
+    validation = evaluate(trainer.model, trainer.splits.validation, criterion)
+    f = trainer.method.k.new_tensor([float(trainer.method.sparsity_objective().detach()), *training.losses])
     return RunResults(
         test_accuracy=evaluate(trainer.model, trainer.splits.test, criterion).accuracy,
-        validation_accuracy=evaluate(trainer.model, trainer.splits.validation, criterion).accuracy,
+        validation_accuracy=validation.accuracy,
+        validation_losses=validation.losses,
         objectives=f.tolist(),
-        weighted_objectives=trainer.method.terms(f).tolist(),
-        t=state.t,
-        lam=state.lam,
-        mu=state.mu,
+        state=trainer.method.state(f),
         layers=count_layers(trainer.sparse_weights),
         all_layers=total(count_layers(_all_weights(trainer)).values()),
         reached_min_sparsRate=outcome.reached_min_sparsRate,
@@ -162,7 +159,9 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.items():
         name = "lambda" if name == "lam" else name
-        if isinstance(value, list):
+        if isinstance(value, dict):
+            flat.update(value)
+        elif isinstance(value, list):
             flat.update({f"{name}_{number}": item for number, item in enumerate(value)})
         else:
             flat[name] = value

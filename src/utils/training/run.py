@@ -8,16 +8,17 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.utils.deterministic
+from torch import nn
 
 from Data_loaders.datasets import MultiTaskDataset
-from Data_loaders.loaders import Splits, make_splits
+from Data_loaders.loaders import Splits, make_splits, share_of_training
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import data_folder
 from Data_loaders.tasks import select_task
@@ -27,9 +28,9 @@ from src.models.registry import Architecture, check_architecture, load_model, sa
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
 from src.utils.study import plots
-from src.utils.training.chebyshev_method import ChebyshevMethod
-from src.utils.training.engine import Observer, Trainer
+from src.utils.training.engine import EpochRecord, Observer, Trainer
 from src.utils.training.lsuv import initialise_lsuv
+from src.utils.training.methods import check_method, make_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.results import RunResults, collect_results, history_rows, versions
 from src.utils.training.two_phase import train
@@ -55,6 +56,7 @@ class RunConfig:
         main_dir: folder of the training results, under ``output_dir``.
         mod_logdir: folder of the saved models, under ``output_dir``.
         model: file of the network to start from, for a training without phase 1.
+        teachers: files of a single-task network per task, for a method that learns from them.
     """
 
     script: str
@@ -69,6 +71,7 @@ class RunConfig:
     main_dir: str = "logs"
     mod_logdir: str = "src/Sparse_models"
     model: str | None = None
+    teachers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("seed", "data_seed"):
@@ -117,6 +120,11 @@ class RunFiles:
         return self.folder / "checkpoint.pt"
 
     @property
+    def history(self) -> Path:
+        """A row per epoch, written anew after each."""
+        return self.folder / "history.csv"
+
+    @property
     def results(self) -> Path:
         """The results file, there once the run is finished."""
         return self.folder / "results.json"
@@ -146,6 +154,7 @@ class Problem:
         architecture: what the network is built from.
         network: to be trained.
         dataset: where the splits come from; None for a user's own tensors.
+        teachers: a trained network per task, for a method that learns from them.
     """
 
     name: str
@@ -154,6 +163,7 @@ class Problem:
     architecture: Architecture
     network: MultiTaskNetwork
     dataset: MultiTaskDataset | None = None
+    teachers: tuple[nn.Module, ...] = ()
 
 
 @contextmanager
@@ -250,14 +260,18 @@ def read_run(folder: Path) -> tuple[RunConfig, TrainingParameters, RunFiles]:
     """Configuration, parameters and files of the run in a folder."""
     try:
         content = json.loads((folder / "run.json").read_text())
-        config = RunConfig(**content["config"])
-        tuples = {item.name for item in fields(TrainingParameters) if str(item.type).startswith("tuple")}
-        values: dict[str, Any] = {name: tuple(v) if name in tuples else v for name, v in content["parameters"].items()}
+        config = RunConfig(**_with_tuples(content["config"]))
+        parameters = TrainingParameters(**_with_tuples(content["parameters"]))
         files = content["files"]
         models = tuple(Path(path) for path in files["models"])
-        return config, TrainingParameters(**values), RunFiles(folder, models, Path(files["images"]), files["prefix"])
+        return config, parameters, RunFiles(folder, models, Path(files["images"]), files["prefix"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} holds no run of this version (no readable run.json)") from error
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values read from JSON for a dataclass whose sequences are tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def load_dataset(config: RunConfig, observer: Observer) -> MultiTaskDataset:
@@ -269,6 +283,7 @@ def load_dataset(config: RunConfig, observer: Observer) -> MultiTaskDataset:
 def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> Problem:
     """Load the data and make the network, initialised or read from a file."""
     check_architecture(config.architecture)
+    check_method(parameters.method)
     if config.architecture == "STL" and config.task is None:
         raise UserError("architecture STL trains a single task: name it with --task")
     if config.model is None and not (parameters.is_search and parameters.Sparsity_study):
@@ -285,7 +300,18 @@ def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Ob
     else:
         network = load_model(Path(config.model), architecture).network.to(device)
     network = network.to(memory_format=torch.channels_last)
-    return Problem(dataset.name, dataset.task_names, splits, architecture, network, dataset)
+    teachers = _load_teachers(config, architecture, device)
+    return Problem(dataset.name, dataset.task_names, splits, architecture, network, dataset, teachers)
+
+
+def _load_teachers(config: RunConfig, student: Architecture, device: torch.device) -> tuple[nn.Module, ...]:
+    if config.teachers and len(config.teachers) != len(student.num_outs):
+        raise UserError(
+            f"teachers are {list(config.teachers)}; allowed: {len(student.num_outs)} files, one per task"
+        )
+    wanted = [Architecture("STL", student.backbone, (classes,)) for classes in student.num_outs]
+    networks = [load_model(Path(path), single).network for path, single in zip(config.teachers, wanted, strict=False)]
+    return tuple(network.to(device).to(memory_format=torch.channels_last).eval() for network in networks)
 
 
 @torch.no_grad()
@@ -328,15 +354,15 @@ def _train_and_save(
     started = time.perf_counter()
     trainer = Trainer(
         problem.network,
-        ChebyshevMethod(problem.network, parameters, config.torch_device()),
-        problem.splits,
+        make_method(problem.network, parameters, config.torch_device(), problem.teachers),
+        share_of_training(problem.splits, parameters.train_share, config.seed),
         parameters,
         seed=config.seed,
-        observer=observer,
         checkpoint=files.checkpoint,
     )
     if resume:
         trainer.resume()
+    trainer.observer = _HistoryFile(files.history, trainer, observer)
     before = sum(record.seconds for record in trainer.history)
     try:
         outcome = train(trainer)
@@ -346,6 +372,19 @@ def _train_and_save(
     results = collect_results(trainer, outcome, before + time.perf_counter() - started)
     written = _save(config, parameters, problem, files, trainer, results)
     return FinishedRun(results, problem.task_names, written)
+
+
+class _HistoryFile(Observer):
+    """Keeps ``history.csv`` up to date and passes everything on."""
+
+    def __init__(self, path: Path, trainer: Trainer, observer: Observer) -> None:
+        self._path, self._trainer = path, trainer
+        self.phase_starts, self.batch_ends = observer.phase_starts, observer.batch_ends  # type: ignore[method-assign]
+        self.message, self._epoch_ends = observer.message, observer.epoch_ends  # type: ignore[method-assign]
+
+    def epoch_ends(self, record: EpochRecord) -> None:
+        write_csv(self._path, history_rows(self._trainer.history))
+        self._epoch_ends(record)
 
 
 def _save(
@@ -372,12 +411,11 @@ def _save(
     }
     for path in files.models:
         save_model(path, trainer.model, problem.architecture, _plain(asdict(parameters)), _plain(content))
-    history = files.folder / "history.csv"
-    write_csv(history, history_rows(trainer.history))
+    write_csv(files.history, history_rows(trainer.history))
     pictures = _draw(problem, files, trainer, results, parameters)
     write_json(files.results, content)
     files.checkpoint.unlink(missing_ok=True)
-    return [files.results, history, *files.models, *pictures]
+    return [files.results, files.history, *files.models, *pictures]
 
 
 def _draw(

@@ -13,8 +13,8 @@ from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
-from src.utils.training.chebyshev_method import growl_thetas
 from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
+from src.utils.training.method import growl_thetas
 from src.utils.training.parameters import TrainingParameters
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"

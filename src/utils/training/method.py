@@ -1,0 +1,131 @@
+"""What all training methods have in common: they turn the objectives of a batch into gradients."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.models.multi_task import MultiTaskNetwork
+from src.utils.errors import UserError
+from src.utils.objectives.growl import growl_value
+from src.utils.objectives.owl import owl_weights
+from src.utils.sparsity.rows import to_rows
+from src.utils.training.parameters import CRITERIA, TrainingParameters
+
+
+@dataclass(frozen=True)
+class MethodState:
+    """What a method shows of itself after an epoch.
+
+    Attributes:
+        weighted_objectives: what the method makes of the objectives, 0 for an objective out of play.
+        lam: weights (multipliers) of the objectives.
+        details: further numbers of this method, by name.
+    """
+
+    weighted_objectives: list[float]
+    lam: list[float]
+    details: dict[str, float] = field(default_factory=dict)
+
+
+class Method(nn.Module, ABC):
+    """Turns the objectives :math:`f = (\\Omega, f_1, ..., f_m)` of a batch into gradients of the network.
+
+    Its own parameters are trained with the network's; its buffers are kept in checkpoints.
+
+    Args:
+        model: the network; not kept as a submodule.
+        parameters: of the training.
+        device: where its tensors live.
+        teachers: a trained network per task, for methods that learn from them.
+
+    Raises:
+        UserError: if the parameters or the teachers are not for this method.
+    """
+
+    k: Tensor
+    uses_sparsity = False
+    uses_teachers = False
+
+    def __init__(
+        self,
+        model: MultiTaskNetwork,
+        parameters: TrainingParameters,
+        device: torch.device,
+        teachers: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__()
+        self._settings = parameters
+        self._criterion = CRITERIA[parameters.criterion]
+        self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
+        self._theta = growl_thetas(model, parameters, device)
+        self.register_buffer("k", torch.tensor(parameters.w, dtype=torch.get_default_dtype(), device=device))
+        if parameters.with_sparsity and not self.uses_sparsity:
+            raise UserError(
+                f"w (the preference vector k) is {list(parameters.w)}; allowed for method {parameters.method}: "
+                "0 for sparsity"
+            )
+        wanted = parameters.num_tasks - 1 if self.uses_teachers else 0
+        if len(teachers) != wanted:
+            raise UserError(f"there are {len(teachers)} teachers; allowed for method {parameters.method}: {wanted}")
+
+    def start_phase(self, *, sparsity: bool) -> None:
+        """A phase starts, with the sparsity objective in play or without."""
+
+    def start_epoch(self) -> None:
+        """An epoch starts."""
+
+    @abstractmethod
+    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+        """Add this batch's gradients to ``.grad``; returns the objectives, shape (m + 1,), without gradient."""
+
+    def end_iteration(self, f: Tensor) -> None:
+        """An iteration is done; f are the mean objectives of its last epoch."""
+
+    def sparsity_weight(self, f: Tensor) -> float:
+        """Weight of the sparsity objective at the given mean objectives, the step of the proximal operator."""
+        return 0.0
+
+    @abstractmethod
+    def state(self, f: Tensor) -> MethodState:
+        """What the method shows of itself, at the given mean objectives."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups of the method's own parameters for the optimizer."""
+        own = list(self.parameters())
+        return [{"params": own}] if own else []
+
+    def objectives(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """:math:`f = (\\Omega, f_1, ..., f_m)`, shape (m + 1,), for logits and labels (N, m)."""
+        return torch.stack([self.sparsity_objective(), *self.task_losses(outputs, labels)])
+
+    def task_losses(self, outputs: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
+        """:math:`f_1, ..., f_m`, scalars, for logits and labels (N, m)."""
+        return [self._criterion(output, labels[:, task]) for task, output in enumerate(outputs)]
+
+    def sparsity_objective(self) -> Tensor:
+        """:math:`f_0 = \\Omega`: GrOWL summed over the layers; out of play it has no gradient."""
+        with torch.set_grad_enabled(self._has_sparsity and torch.is_grad_enabled()):
+            values = [
+                growl_value(to_rows(weight), theta) for weight, theta in zip(self._weights, self._theta, strict=True)
+            ]
+            return torch.stack(values).sum() if values else torch.zeros((), device=self.k.device)
+
+    @property
+    def _has_sparsity(self) -> bool:
+        return False
+
+
+def growl_thetas(model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device) -> list[Tensor]:
+    """GrOWL weights of every sparse layer, in the order of ``model.growl_layers``."""
+    return [
+        owl_weights(
+            to_rows(layer.weight).shape[0], parameters.growl_type, parameters.beta1, parameters.beta2, device=device
+        )
+        for layer in model.growl_layers(parameters.skip_layer).values()
+    ]

@@ -1,0 +1,47 @@
+"""Training methods by name; a new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from src.models.multi_task import MultiTaskNetwork
+from src.utils.errors import UserError
+from src.utils.training.chebyshev_method import ChebyshevMethod
+from src.utils.training.method import Method
+from src.utils.training.mgda import MGDA
+from src.utils.training.parameters import TrainingParameters
+from src.utils.training.weighted_sum import WeightedSum
+
+METHODS: Mapping[str, type[Method]] = MappingProxyType(
+    {
+        "Chebyshev": ChebyshevMethod,
+        "WeightedSum": WeightedSum,
+        "MGDA": MGDA,
+    }
+)
+
+
+def check_method(name: str) -> None:
+    """Refuse an unknown method.
+
+    Raises:
+        UserError: naming the known ones.
+    """
+    if name not in METHODS:
+        raise UserError(f"method is {name!r}; allowed: {', '.join(METHODS)}")
+
+
+def make_method(
+    model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device, teachers: Sequence[nn.Module] = ()
+) -> Method:
+    """The method that ``parameters.method`` names, for this network.
+
+    Raises:
+        UserError: if it is unknown, or parameters or teachers are not for it.
+    """
+    check_method(parameters.method)
+    return METHODS[parameters.method](model, parameters, device, teachers)

@@ -1,0 +1,112 @@
+"""Multiple Gradient Descent Algorithm: a step that increases no task's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
+from src.utils.errors import UserError
+from src.utils.objectives.min_norm import common_descent_weights, gram_matrix
+from src.utils.training.method import Method, MethodState
+from src.utils.training.parameters import TrainingParameters
+
+
+class MGDA(Method):
+    """Weighs the task losses anew in every step, by the min-norm element of their gradients.
+
+    .. math::
+        \\min_{\\alpha \\ge 0, \\sum_i \\alpha_i = 1} \\Bigl\\| \\sum_i \\alpha_i g_i / c_i \\Bigr\\|^2, \\qquad
+        w_i \\propto \\alpha_i / c_i, \\quad \\sum_i w_i = 1
+
+    with :math:`g_i` the gradient of :math:`f_i` at the shared parameters, or for ``mgda_ub`` at the shared
+    representation of the batch (an upper bound, and one pass through the trunk instead of m), and the normalisation
+    :math:`c_i` of ``gradient_normalisation``. The shared part moves along :math:`-\\sum_i w_i g_i`, which to first
+    order increases no :math:`f_i`; the parts of single tasks follow the gradient of their own loss. The preference
+    vector does not count.
+
+    The gradients are taken one task after the other, so that one batch's activations and m gradients are in memory.
+
+    The arguments are those of :class:`~src.utils.training.method.Method`.
+
+    Source: Sener and Koltun, Multi-task learning as multi-objective optimization (2018), algorithm 2;
+    Desideri, Multiple-gradient descent algorithm (2012).
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskNetwork,
+        parameters: TrainingParameters,
+        device: torch.device,
+        teachers: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__(model, parameters, device, teachers)
+        if parameters.mgda_ub and not isinstance(model, TrunkNetwork):
+            raise UserError(f"mgda_ub is True; allowed for {type(model).__name__}: False, it has no single trunk")
+        self._kind = parameters.gradient_normalisation
+        self._upper_bound = parameters.mgda_ub
+        self._shared = [parameter for parameter in model.shared_part.parameters() if parameter.requires_grad]
+        shared = {id(parameter) for parameter in self._shared}
+        self._own = [p for p in model.parameters() if p.requires_grad and id(p) not in shared]
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Start the means of the epoch anew."""
+        self._weight_sum = torch.zeros_like(self.k[1:])
+        self._norm_sum = torch.zeros_like(self.k[0])
+        self._steps = 0
+
+    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of one batch; returns the objectives, shape (m + 1,)."""
+        if self._upper_bound:
+            assert isinstance(model, TrunkNetwork)
+            shared = model.trunk(images)  # (N, features)
+            at = shared.detach().requires_grad_()
+            losses = self.task_losses(model.predict(images, at), labels)
+            shared.backward(self._combine(losses, [at])[0])
+        else:
+            losses = self.task_losses(model(images), labels)
+            for parameter, gradient in zip(self._shared, self._combine(losses, self._shared), strict=True):
+                _add_gradient(parameter, gradient)
+        with torch.no_grad():
+            return torch.stack([self.sparsity_objective(), *losses])
+
+    def state(self, f: Tensor) -> MethodState:
+        """Mean weights of the epoch, and the mean norm of the common direction: 0 at a Pareto-stationary point."""
+        steps = max(self._steps, 1)
+        lam = torch.cat([self.k.new_zeros(1), self._weight_sum / steps])
+        return MethodState((lam * f).tolist(), lam.tolist(), {"direction_norm": float(self._norm_sum / steps)})
+
+    def _combine(self, losses: Sequence[Tensor], shared: Sequence[Tensor]) -> list[Tensor]:
+        """:math:`\\sum_i w_i g_i` at the shared tensors; gradients of the tasks' own parts go to ``.grad``."""
+        gradients = torch.stack([
+            self._task_gradient(loss, shared, retain=task + 1 < len(losses)) for task, loss in enumerate(losses)
+        ])  # (m, P)  # fmt: skip
+        gram = gram_matrix(gradients)  # (m, m)
+        weights = common_descent_weights(torch.stack(list(losses)).detach(), gram, self._kind)
+        direction = weights @ gradients  # (P,)
+        self._weight_sum += weights
+        self._norm_sum += torch.linalg.vector_norm(direction)
+        self._steps += 1
+        parts = direction.split([tensor.numel() for tensor in shared])
+        return [part.view_as(tensor) for part, tensor in zip(parts, shared, strict=True)]
+
+    def _task_gradient(self, loss: Tensor, shared: Sequence[Tensor], *, retain: bool) -> Tensor:
+        """Gradient of one loss at the shared tensors, shape (P,)."""
+        found = torch.autograd.grad(loss, [*shared, *self._own], retain_graph=retain, allow_unused=True)
+        for parameter, gradient in zip(self._own, found[len(shared) :], strict=True):
+            if gradient is not None:
+                _add_gradient(parameter, gradient)
+        return torch.cat([
+            tensor.new_zeros(tensor.numel()) if gradient is None else gradient.reshape(-1)
+            for tensor, gradient in zip(shared, found, strict=False)
+        ])  # fmt: skip
+
+
+def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    """Add to ``.grad``, which gets the memory layout of the parameter, as fused optimizers need it."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    parameter.grad += gradient

@@ -1,0 +1,56 @@
+"""The plain reference: a weighted sum of the objectives, equal weighting among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from src.models.multi_task import MultiTaskNetwork
+from src.utils.training.method import Method, MethodState
+from src.utils.training.parameters import TrainingParameters
+
+
+class WeightedSum(Method):
+    """Minimises :math:`\\sum_i k_i f_i`; with equal :math:`k_1, ..., k_m` this is equal weighting.
+
+    The arguments are those of :class:`~src.utils.training.method.Method`.
+    """
+
+    lam: Tensor
+    uses_sparsity = True
+
+    def __init__(
+        self,
+        model: MultiTaskNetwork,
+        parameters: TrainingParameters,
+        device: torch.device,
+        teachers: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__(model, parameters, device, teachers)
+        self.register_buffer("lam", self.k.clone())
+        self.start_phase(sparsity=parameters.with_sparsity)
+
+    def start_phase(self, *, sparsity: bool) -> None:
+        """Put the sparsity objective in or out of play."""
+        self._in_play = sparsity
+        self.lam[0] = self.k[0] * sparsity
+
+    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of the weighted sum on one batch; returns the objectives, shape (m + 1,)."""
+        f = self.objectives(model(images), labels)
+        (self.lam * f).sum().backward()
+        return f.detach()
+
+    def sparsity_weight(self, f: Tensor) -> float:
+        """:math:`k_0` where the sparsity objective is in play."""
+        return float(self.lam[0])
+
+    def state(self, f: Tensor) -> MethodState:
+        """Weights and weighted objectives."""
+        return MethodState((self.lam * f).tolist(), self.lam.tolist())
+
+    @property
+    def _has_sparsity(self) -> bool:
+        return self._in_play
