@@ -116,6 +116,51 @@ def growl_prox(rows: np.ndarray, theta: Vector, step: float) -> np.ndarray:
     return np.asarray(v.value)
 
 
+def solve(matrix: list[list[Fraction]], right: list[Fraction]) -> list[Fraction] | None:
+    """Gauss-Jordan elimination in rational arithmetic; None for a singular matrix."""
+    n = len(right)
+    rows = [[*row, b] for row, b in zip(matrix, right, strict=True)]
+    for column in range(n):
+        pivot = next((i for i in range(column, n) if rows[i][column] != 0), None)
+        if pivot is None:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        rows[column] = [value / rows[column][column] for value in rows[column]]
+        for i in range(n):
+            factor = rows[i][column]
+            if i != column and factor != 0:
+                rows[i] = [a - factor * b for a, b in zip(rows[i], rows[column], strict=True)]
+    return [row[n] for row in rows]
+
+
+def min_norm_vertices(gram: Rows) -> tuple[Fraction, list[list[Fraction]]]:
+    """The least alpha^T K alpha on the simplex and the vertices of the set of optimal alpha, exact: 2^m - 1 faces.
+
+    Every such vertex is the affine minimum over a face whose gradients are affinely independent, that is, whose
+    bordered matrix is regular. One vertex means that the optimum is unique.
+    """
+    m = len(gram)
+    exact = [[Fraction(value) for value in row] for row in gram]
+    best = exact[0][0]
+    vertices: list[list[Fraction]] = []
+    for size in range(1, m + 1):
+        for face in itertools.combinations(range(m), size):
+            system = [[*(exact[i][j] for j in face), Fraction(1)] for i in face]
+            system.append([*(Fraction(1) for _ in face), Fraction(0)])
+            solution = solve(system, [*(Fraction(0) for _ in face), Fraction(1)])
+            if solution is None or min(solution[:-1]) < 0:
+                continue
+            alpha = [Fraction(0)] * m
+            for i, weight in zip(face, solution, strict=False):
+                alpha[i] = weight
+            value = -solution[-1]  # K alpha + nu = 0 on the face, so that alpha^T K alpha = -nu
+            if value < best:
+                best, vertices = value, []
+            if value == best and alpha not in vertices:
+                vertices.append(alpha)
+    return best, vertices
+
+
 def to_rows(weight: Tensor) -> Rows:
     """Row i holds every weight that leaves input i; weight is (out, in) or (out, in, kh, kw)."""
     rows: Rows = []
