@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-$(shell cksum < requirements.txt | cut -d' ' -f1)
-DEV := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
+DEV := $(VENV)/.dev-$(shell cat requirements*.txt | cksum | cut -d' ' -f1)
 
 .PHONY: help demo test test-slow lint clean
 

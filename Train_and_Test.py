@@ -1,11 +1,13 @@
-"""Train, test and search: the command line that all scripts share.
+"""Train, test, search and compare: the command line that all scripts share.
 
     python Train_and_Test.py --architecture HPS --dataset Cifar10Mnist --k 0.01 0.8 0.19
     python Train_and_Test.py test src/Sparse_models/MODEL.pth
     python Train_and_Test.py search --architecture MDMTN --dataset MultiMnist --k0 0.001
+    python Train_and_Test.py compare logs/STUDY logs/STUDY
 
 The first trains one network and tests it, the second tests a saved one, the third trains a network for each of a
-family of preference vectors and keeps the best. --help after each of them lists its flags.
+family of preference vectors and keeps the best, the fourth draws several fronts in one picture. --help after each of
+them lists its flags.
 """
 
 from __future__ import annotations
@@ -15,35 +17,52 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: same seed, same result
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.registry import DATASETS, dataset_entry
 from src.models.multi_task import MultiTaskNetwork
 from src.models.registry import ARCHITECTURES, Architecture, check_architecture, load_model
 from src.utils.command import Parser, exit_code
+from src.utils.console import (
+    ConsoleObserver,
+    ConsoleSweepObserver,
+    show_accuracies,
+    show_comparison,
+    show_repetitions,
+    show_rows,
+    show_run,
+    show_search,
+    show_study,
+)
 from src.utils.errors import UserError
-from src.utils.sparsity.metrics import RowCounts, count_layers, total
+from src.utils.sparsity.metrics import count_layers, total
+from src.utils.study.compare import compare
+from src.utils.study.pareto_study import StartModel, find_start_model, pareto_study, read_start_model
 from src.utils.study.preference_vectors import preference_family
-from src.utils.study.sweep import SearchOutcome, search
-from src.utils.training.defaults import default_parameters
-from src.utils.training.engine import EpochRecord, Observer, evaluate
+from src.utils.study.repeat import repeat
+from src.utils.study.search import search
+from src.utils.study.sweep import Workers
+from src.utils.study.teachers import train_teachers
+from src.utils.training.defaults import SEARCH, default_parameters
+from src.utils.training.engine import Observer, evaluate
+from src.utils.training.methods import METHODS
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.run import (
     DEVICES,
+    ROOT,
     FinishedRun,
     Problem,
     RunConfig,
     load_dataset,
+    model_file,
     resume_run,
     run_arithmetic,
     start_run,
@@ -72,6 +91,52 @@ def run_example(
     """
     plan = _Plan(Path(script).stem, architecture, dataset, tuple(k), task, defaults)
     sys.exit(exit_code(lambda: _train(plan, sys.argv[1:], description)))
+
+
+def run_repetitions(
+    script: str,
+    architecture: str,
+    dataset: str,
+    *,
+    description: str | None,
+    repetitions: int,
+    k: Sequence[float] = (0.0, 0.5, 0.5),
+    **defaults: Any,
+) -> None:
+    """What a script does that trains the same from several seeds; leaves with an exit code.
+
+    Args:
+        script, architecture, dataset, k, description, defaults: as in :func:`run_example`.
+        repetitions: how many seeds, from ``--seed`` on.
+    """
+    plan = _Plan(Path(script).stem, architecture, dataset, tuple(k), None, defaults)
+    sys.exit(exit_code(lambda: _repeat(plan, repetitions, sys.argv[1:], description)))
+
+
+def run_searched_example(
+    script: str,
+    architecture: str,
+    dataset: str,
+    candidates: Sequence[Mapping[str, Any]],
+    *,
+    description: str | None,
+    k: Sequence[float] = (0.0, 0.5, 0.5),
+    **defaults: Any,
+) -> None:
+    """What a script does that searches over parameters first, then trains with the best; leaves with an exit code.
+
+    Args:
+        script, architecture, dataset, k, description, defaults: as in :func:`run_example`.
+        candidates: values of training parameters to be tried.
+    """
+    plan = _Plan(Path(script).stem, architecture, dataset, tuple(k), None, defaults)
+    sys.exit(exit_code(lambda: _search_and_train(plan, candidates, sys.argv[1:], description)))
+
+
+def run_pareto_study(script: str, architecture: str, dataset: str, *, description: str | None, **defaults: Any) -> None:
+    """What a Pareto-front study does; leaves with an exit code. Arguments as in :func:`run_example`."""
+    plan = _Plan(Path(script).stem, architecture, dataset, None, None, {"Sparsity_study": False, **defaults})
+    sys.exit(exit_code(lambda: _study(plan, sys.argv[1:], description)))
 
 
 def train_and_test(
@@ -134,19 +199,26 @@ class _Plan:
         check_architecture(self.architecture)
         objectives = len(self.k) if self.k is not None else 2 if self.architecture == "STL" else 3
         k = self.k if self.k is not None else (0.0,) + (1 / (objectives - 1),) * (objectives - 1)
-        values = default_parameters(entry.backbone, self.architecture, sparsity=k[0] > 0, demo="--demo" in arguments)
+        values = default_parameters(
+            entry.backbone,
+            self.architecture,
+            method=self.defaults.get("method", "Chebyshev"),
+            sparsity=k[0] > 0 or not self.defaults.get("Sparsity_study", True),
+            demo="--demo" in arguments,
+        )
         return {**values, "w": k, "num_tasks": objectives, "a": (0.0,) * objectives, **self.defaults}
 
     def config(self, arguments: argparse.Namespace) -> RunConfig:
         """The run's configuration, with the bundled data for a demo."""
         dataset = dataset_entry(self.dataset).demo if arguments.demo else self.dataset
         flags = {name: getattr(arguments, name) for name in _CONFIG_FLAGS}
+        flags["teachers"] = tuple(flags["teachers"])
         return RunConfig(script=self.script, architecture=self.architecture, dataset=dataset, **flags)
 
 
 def main(arguments: Sequence[str]) -> None:
     """The command ``python Train_and_Test.py``."""
-    commands = {"test": _test, "search": _search}
+    commands = {"test": _test, "search": _search, "compare": _compare}
     if arguments and arguments[0] in commands:
         commands[arguments[0]](arguments[1:])
         return
@@ -161,23 +233,24 @@ def _plan_from(arguments: Sequence[str], *, needs_k: bool) -> _Plan | None:
     _add_choice_flags(parser)
     parser.add_argument("--k", "--w", dest="w", type=_number, nargs="+")
     parser.add_argument("--task", type=_whole)
+    parser.add_argument("--method", default="Chebyshev")
     known, _ = parser.parse_known_args(arguments)
     k = tuple(known.w) if known.w else None
     if needs_k and k is None and not {"--help", "-h", "--resume"} & set(arguments):
         raise UserError("the preference vector is missing; give it with --k")
-    return _Plan("Train_and_Test", known.architecture, known.dataset, k, known.task, {})
+    defaults = {"method": known.method}
+    return _Plan("Train_and_Test", known.architecture, known.dataset, k, known.task, defaults)
 
 
 def _train(plan: _Plan, arguments: Sequence[str], description: str | None) -> None:
-    initial = plan.initial(arguments)
-    parser = _parser(plan, initial, description)
+    parser = _parser(plan, plan.initial(arguments), description)
     parser.add_argument("--resume", metavar="RUN", help="go on with the interrupted run in this folder")
     flags = parser.parse_args(arguments)
     observer = ConsoleObserver(quiet=flags.quiet)
     if flags.resume:
-        _show(resume_run(Path(flags.resume), observer))
+        show_run(resume_run(Path(flags.resume), observer))
     else:
-        _show(start_run(plan.config(flags), _parameters(flags), observer))
+        show_run(start_run(plan.config(flags), _parameters(flags), observer))
 
 
 def _search(arguments: Sequence[str]) -> None:
@@ -190,14 +263,129 @@ def _search(arguments: Sequence[str]) -> None:
     chosen, _ = k0.parse_known_args(arguments)
     tasks = 1 if plan.architecture == "STL" else 2
     vectors = preference_family(chosen.k0, tasks, chosen.resolution or (1 if tasks == 1 else None))
-    plan = _Plan(plan.script, plan.architecture, plan.dataset, vectors[0], plan.task, {})
+    plan = replace(plan, k=vectors[0])
     parser = _parser(plan, plan.initial(arguments), _search.__doc__, parents=[k0])
+    _add_worker_flags(parser)
     flags = parser.parse_args(arguments)
-    config, parameters = plan.config(flags), _parameters(flags)
+    config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
+    names = _task_names(config)
+    observer = ConsoleSweepObserver(quiet=flags.quiet)
+    show_search(search(config, parameters, [{"w": k} for k in vectors], names, workers, observer), names)
+
+
+def _repeat(plan: _Plan, repetitions: int, arguments: Sequence[str], description: str | None) -> None:
+    parser = _parser(plan, plan.initial(arguments), description)
+    _add_worker_flags(parser)
+    repetitions = 2 if "--demo" in arguments else repetitions
+    parser.add_argument(
+        "--repetitions", type=_whole, default=repetitions, help=_help("trainings, each from its own seed", repetitions)
+    )
+    flags = parser.parse_args(arguments)
+    config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
+    names = _task_names(config)
+    observer = ConsoleSweepObserver(quiet=flags.quiet)
+    show_repetitions(repeat(config, parameters, flags.repetitions, names, workers, observer), names)
+
+
+def _search_and_train(
+    plan: _Plan, candidates: Sequence[Mapping[str, Any]], arguments: Sequence[str], description: str | None
+) -> None:
+    initial = plan.initial(arguments)
+    method = METHODS[initial["method"]]
+    parser = _parser(plan, initial, description)
+    parser.add_argument("--resume", metavar="RUN", help="go on with the interrupted final training in this folder")
+    _add_worker_flags(parser)
+    short = SEARCH[plan.architecture if plan.architecture in SEARCH else initial["method"]]
+    short = {"max_iter": 1, "train_share": 1.0} if "--demo" in arguments else short
+    for name, text in (("max_iter", "iterations of a search training"), ("train_share", "share of the images in it")):
+        kind = _converter(typing.get_type_hints(TrainingParameters)[name])
+        parser.add_argument(f"--search_{name}", type=kind, default=short[name], help=_help(text, short[name]),
+                            metavar="VALUE")  # fmt: skip
+    if method.uses_teachers:
+        parser.add_argument(
+            "--teacher_max_iter", type=_whole, metavar="VALUE", help="iterations of a teacher's training"
+        )
+    flags = parser.parse_args(arguments)
     observer = ConsoleObserver(quiet=flags.quiet)
-    names = load_dataset(config, observer).task_names
-    announce = (lambda text: None) if flags.quiet else (lambda text: tqdm.write(text, file=sys.stderr))
-    _show_search(search(config, parameters, vectors, observer, names, announce), names)
+    if flags.resume:
+        show_run(resume_run(Path(flags.resume), observer))
+        return
+    config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
+    names, sweep_observer = _task_names(config), ConsoleSweepObserver(quiet=flags.quiet)
+    if method.uses_teachers and not config.teachers:
+        teacher = _teacher_parameters(plan, arguments, flags.teacher_max_iter)
+        config = replace(config, teachers=train_teachers(config, teacher, names, workers, sweep_observer))
+    trial = parameters.changed(max_iter=flags.search_max_iter, train_share=flags.search_train_share)
+    outcome = search(config, trial, candidates, names, workers, sweep_observer)
+    if not flags.quiet:
+        show_search(outcome, names)
+    best, _ = outcome.candidates[outcome.best]
+    show_run(start_run(config, parameters.changed(**best), observer))
+
+
+def _teacher_parameters(plan: _Plan, arguments: Sequence[str], max_iter: int | None) -> TrainingParameters:
+    """Defaults of a single task without sparsity."""
+    single = _Plan(plan.script, "STL", plan.dataset, (0.0, 1.0), 0, {"method": "Chebyshev"})
+    values = single.initial(arguments)
+    return TrainingParameters(**values if max_iter is None else {**values, "max_iter": max_iter})
+
+
+def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> None:
+    parser = _parser(plan, plan.initial(arguments), description)
+    _add_worker_flags(parser)
+    parser.add_argument("--k0", type=_number, nargs="+", help="one study over the models trained with each of these k0")
+    parser.add_argument("--resolution", type=_whole, help="a lattice of this resolution over the tasks as vectors")
+    parser.add_argument("--box", type=_number, default=1e-2, help="epsilon-dominance: side of the boxes, loss [0.01]")
+    parser.add_argument("--box_start", type=_number, default=0.0, help="epsilon-dominance: a corner of the boxes [0]")
+    flags = parser.parse_args(arguments)
+    config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
+    names = _task_names(config)
+    observer = ConsoleSweepObserver(quiet=flags.quiet)
+    if flags.demo and config.model is None:
+        _make_demo_model(plan, config, arguments, flags.quiet)
+    starts = _start_models(plan, config, flags.k0, observer)
+    outcome = pareto_study(
+        replace(config, model=None),
+        parameters,
+        starts,
+        names,
+        workers,
+        observer,
+        resolution=flags.resolution,
+        epsilon=flags.box,
+        start=flags.box_start,
+    )
+    show_study(outcome)
+
+
+def _start_models(
+    plan: _Plan, config: RunConfig, k0: Sequence[float] | None, observer: ConsoleSweepObserver
+) -> list[StartModel]:
+    """The file that is named, or the best model; with several k0 the best of each."""
+    if config.model is not None:
+        return [read_start_model(Path(config.model), config)]
+    maker = plan.script.replace("Pareto_front_study", "Example") + "_withSparsity.py"
+    chosen: Sequence[float | None] = k0 or [None]
+    return [find_start_model(config, maker, value, observer) for value in chosen]
+
+
+def _make_demo_model(plan: _Plan, config: RunConfig, arguments: Sequence[str], quiet: bool) -> None:
+    """Train the sparse network that a demonstration of the study starts from, unless it is there."""
+    example = _Plan(plan.script, plan.architecture, plan.dataset, (1e-3, 0.2, 0.799), None, {})
+    parameters = TrainingParameters(**example.initial(arguments))
+    if not model_file(config, parameters).exists():
+        start_run(config, parameters, ConsoleObserver(quiet=quiet))
+
+
+def _compare(arguments: Sequence[str]) -> None:
+    """Draw the fronts of several studies, searches, repetitions or runs in one picture."""
+    parser = Parser(prog="Train_and_Test.py compare", description=_compare.__doc__)
+    parser.add_argument("folder", type=Path, nargs="+", help="folder under logs/ of what is compared")
+    parser.add_argument("--name", default="comparison", help="of the pictures and the table [comparison]")
+    _add_config_flag(parser, "output_dir")
+    flags = parser.parse_args(arguments)
+    root = Path(flags.output_dir).resolve() if flags.output_dir else ROOT
+    show_comparison(compare(flags.folder, root, flags.name))
 
 
 @run_arithmetic()
@@ -223,10 +411,10 @@ def _test(arguments: Sequence[str]) -> None:
     splits = make_splits(dataset, config.torch_device())
     network = saved.network.to(config.torch_device())
     layers = network.growl_layers(saved.parameters["skip_layer"])
-    _show_accuracies(
+    show_accuracies(
         dataset.task_names, evaluate(network, splits.test).accuracy, evaluate(network, splits.validation).accuracy
     )
-    _show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
+    show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
 
 
 _CONFIG_FLAGS = {
@@ -239,6 +427,7 @@ _CONFIG_FLAGS = {
     "main_dir": "folder of the training results, under the output folder",
     "mod_logdir": "folder of the saved models, under the output folder",
     "model": "file of the model to start from, with --is_search no or --Sparsity_study no",
+    "teachers": "KDMTL: files of single-task models to learn from, one per task",
 }
 
 
@@ -279,11 +468,28 @@ def _add_choice_flags(parser: Any) -> None:
 def _add_config_flag(parser: Any, name: str, default: Any = None) -> None:
     (item,) = (item for item in fields(RunConfig) if item.name == name)
     default = item.default if default is None else default
+    if typing.get_origin(typing.get_type_hints(RunConfig)[name]) is tuple:
+        parser.add_argument(f"--{name}", nargs="+", default=default, help=_CONFIG_FLAGS[name], metavar="FILE")
+        return
     flags = [f"--{name}"] + ([f"--{name.replace('_', '-')}"] if name.endswith("_dir") else [])
     kind = _converter(typing.get_type_hints(RunConfig)[name])
     parser.add_argument(
         *flags, dest=name, type=kind, default=default, help=_help(_CONFIG_FLAGS[name], default), metavar="VALUE"
     )
+
+
+def _add_worker_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=_whole, default=1, metavar="VALUE", help="trainings side by side [1]")
+    parser.add_argument("--dask", metavar="ADDRESS", help="train on the Dask cluster of this scheduler instead")
+
+
+def _workers(flags: argparse.Namespace) -> Workers:
+    return Workers(flags.jobs, flags.dask)
+
+
+def _task_names(config: RunConfig) -> tuple[str, ...]:
+    """Names of the tasks; the data are read, and if need be made, before any worker wants them."""
+    return load_dataset(config, ConsoleObserver(quiet=False)).task_names
 
 
 def _parameters(flags: argparse.Namespace) -> TrainingParameters:
@@ -332,100 +538,6 @@ def _yes_or_no(text: str) -> bool:
     if text.lower() not in known:
         raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
     return known[text.lower()]
-
-
-class ConsoleObserver(Observer):
-    """Progress bars on a terminal, a line per epoch elsewhere, nothing when quiet."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: tqdm[NoReturn] | None = None
-        self._epochs = 0
-
-    def phase_starts(self, name: str, epochs: int, done: int) -> None:
-        self._epochs = done
-        if self._quiet:
-            return
-        if sys.stderr.isatty():
-            self._close()
-            self._bar = tqdm(total=epochs, initial=done, desc=name, unit="epoch", bar_format=_BAR, file=sys.stderr)
-        else:
-            print(f"phase {name}: {epochs} epochs" + (f", {done} done before" if done else ""), flush=True)
-
-    def batch_ends(self, share: float) -> None:
-        if self._bar is not None:
-            self._bar.n = round(self._epochs + share, 2)
-            self._bar.update(0)
-
-    def epoch_ends(self, record: EpochRecord) -> None:
-        self._epochs += 1
-        if self._quiet:
-            return
-        accuracies = " / ".join(f"{value:.2f}" for value in record.validation_accuracy)
-        text = f"validation {accuracies} %, zero rows {record.sparsity_rate:.1f} %"
-        if self._bar is None:
-            print(f"  {record.phase} epoch {record.epoch}: {text}, {record.seconds:.1f} s", flush=True)
-            return
-        self._bar.set_postfix_str(text)
-        if self._epochs >= (self._bar.total or 0):
-            self._close()
-
-    def message(self, text: str) -> None:
-        tqdm.write(f"note: {text}", file=sys.stderr)
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-_BAR = "{desc} {bar:20} {n:.1f}/{total} epochs, {elapsed}<{remaining}, {postfix}"
-
-
-def _show(run: FinishedRun) -> None:
-    """Print the final table and the names of the files."""
-    results = run.results
-    _show_accuracies(run.task_names, results.test_accuracy, results.validation_accuracy)
-    _show_rows(results.rows)
-    if results.reached_min_sparsRate is False:
-        print("min_sparsRate was NOT reached")
-    print(f"\n{results.seconds['total']:.1f} s in all, {results.seconds['epoch']:.2f} s per epoch; written:")
-    for path in run.files:
-        print(f"  {path}")
-
-
-def _show_accuracies(task_names: Sequence[str], test: Sequence[float], validation: Sequence[float]) -> None:
-    print("\n" + " " * (_WIDTH + 2) + "test accuracy  validation accuracy")
-    for name, *values in zip((*task_names, "mean"), _with_mean(test), _with_mean(validation), strict=True):
-        print(f"{name:<{_WIDTH}}  {values[0]:11.2f} %  {values[1]:17.2f} %")
-
-
-def _show_rows(counts: RowCounts) -> None:
-    zero = f"({counts.rows - counts.nonzero} of {counts.rows} rows)"
-    print(f"{'sparsity rate':<{_WIDTH}}  {counts.sparsity_rate:11.2f} %  {zero}")
-    print(f"{'compression rate':<{_WIDTH}}  {counts.compression_rate:11.2f}")
-    print(f"{'parameter sharing':<{_WIDTH}}  {counts.parameter_sharing:11.2f}")
-
-
-def _show_search(outcome: SearchOutcome, task_names: Sequence[str]) -> None:
-    """Print a line per preference vector, the best one marked, and the names of the files."""
-    print("\nvalidation accuracy, %: " + ", ".join(task_names))
-    for point in outcome.points:
-        shown = ", ".join(f"{value:g}" for value in point.k)
-        accuracies = "  ".join(f"{value:6.2f}" for value in (*point.validation_accuracy,))
-        mark = "  <- best" if point is outcome.best else ""
-        print(f"k = ({shown}):  {accuracies}  mean {np.mean(point.validation_accuracy):6.2f}, "
-              f"zero rows {point.sparsity_rate:5.1f} %{mark}")  # fmt: skip
-    print("\nwritten:")
-    for path in outcome.files:
-        print(f"  {path}")
-
-
-_WIDTH = 17
-
-
-def _with_mean(values: Sequence[float]) -> list[float]:
-    return [*values, float(np.mean(values))]
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
         data_dir=flags.data_dir,
     )
     device = config.torch_device()
-    defaults = default_parameters(flags.dataset, flags.architecture, sparsity=True, demo=False)
+    defaults = default_parameters(flags.dataset, flags.architecture, method="Chebyshev", sparsity=True, demo=False)
     sparse = TrainingParameters(**defaults)
     problem = load_problem(config, sparse, Observer())
     variants = {

@@ -117,37 +117,53 @@ def draw_rows(path: Path, layers: Mapping[str, RowCounts], title: str) -> None:
     _save(figure, path)
 
 
-class TrainedVector(Protocol):
-    """A preference vector with what its network reached, percent."""
+class Trained(Protocol):
+    """What a trained network reached, percent."""
 
-    @property
-    def k(self) -> tuple[float, ...]: ...
     @property
     def validation_accuracy(self) -> tuple[float, ...]: ...
     @property
     def sparsity_rate(self) -> float: ...
 
 
-def draw_search(path: Path, points: Sequence[TrainedVector], best: TrainedVector, task_names: Sequence[str]) -> None:
-    """Validation accuracy per task and zero rows over the preference vectors, the best one marked."""
-    figure = Figure(figsize=(max(7.0, 0.5 * len(points) + 3), 5), layout="constrained")
+def draw_search(
+    path: Path, points: Sequence[Trained], labels: Sequence[str], best: int, task_names: Sequence[str]
+) -> None:
+    """Validation accuracy per task and zero rows over the candidates, the best one marked."""
+    figure = Figure(figsize=(max(7.0, 0.5 * len(points) + 3), 5.5), layout="constrained")
     axis = figure.subplots()
     places = range(len(points))
     for task, name in enumerate(task_names):
         values = [point.validation_accuracy[task] for point in points]
         axis.plot(places, values, "o-", color=TASK_COLOURS[task % len(TASK_COLOURS)], label=name)
     axis.plot(places, [float(np.mean(point.validation_accuracy)) for point in points], "k--", label="mean")
-    axis.axvline(points.index(best), color="#bbbbbb", lw=8, alpha=0.5, zorder=0, label="best")
+    axis.axvline(best, color="#bbbbbb", lw=8, alpha=0.5, zorder=0, label="best")
     axis.set_ylabel("validation accuracy (%)")
-    axis.set_xticks(
-        places, [", ".join(f"{value:.4g}" for value in point.k) for point in points], rotation=60, ha="right"
-    )
-    axis.set_xlabel("k = (sparsity, " + ", ".join(task_names) + ")")
+    axis.set_xticks(places, labels, rotation=60, ha="right")
     axis.grid(alpha=0.3)
     rates = [point.sparsity_rate for point in points]
     if any(rates):
         _draw_zero_rows(axis, places, rates)
     figure.legend(loc="outside upper center", ncols=len(task_names) + 3, fontsize=9)
+    _save(figure, path)
+
+
+def draw_repetitions(path: Path, accuracies: np.ndarray, names: Sequence[str], title: str) -> None:
+    """Test accuracies (repetitions, tasks and their mean), each a dot, with mean and standard deviation."""
+    figure = Figure(figsize=(1.5 * len(names) + 2.5, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for place, name in enumerate(names):
+        values = accuracies[:, place]
+        colour = "black" if name == "mean" else TASK_COLOURS[place % len(TASK_COLOURS)]
+        axis.plot(np.full(len(values), place), values, "o", color=colour, alpha=0.4)
+        deviation = values.std(ddof=min(1, len(values) - 1))
+        axis.errorbar(place + 0.15, values.mean(), deviation, fmt="s", color=colour, capsize=5)
+        axis.annotate(f"{values.mean():.2f} ± {deviation:.2f}", (place + 0.22, values.mean()), va="center", fontsize=9)
+    axis.set_xticks(range(len(names)), names)
+    axis.set_xlim(-0.4, len(names) - 0.2)
+    axis.set_ylabel("test accuracy (%)")
+    axis.grid(alpha=0.3, axis="y")
+    axis.set_title(title, fontsize=10)
     _save(figure, path)
 
 

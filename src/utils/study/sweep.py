@@ -1,130 +1,353 @@
-"""Search over preference vectors: train each, keep the best."""
+"""Many trainings, one after the other or side by side, each in its own folder and continued where it stopped."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from filelock import FileLock
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
 from src.utils.errors import UserError
-from src.utils.files import write_csv
-from src.utils.study import plots
-from src.utils.study.preference_vectors import PreferenceVector
+from src.utils.files import write_text
 from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig, RunFiles, model_file, resume_run, run_name, start_run
+from src.utils.training.run import RunConfig, RunFiles, resume_run, start_run
+
+POLL_SECONDS = 0.5
+_ONE_AT_A_TIME = threading.Lock()  # random numbers and arithmetic flags belong to the process, not to the thread
 
 
 @dataclass(frozen=True)
-class SearchPoint:
-    """One trained preference vector; accuracies and sparsity in percent."""
+class Trial:
+    """One training of a sweep.
 
-    k: PreferenceVector
+    Attributes:
+        name: of its folder.
+        config, parameters: of the run.
+    """
+
+    name: str
+    config: RunConfig
+    parameters: TrainingParameters
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs it may take."""
+        p = self.parameters
+        if not p.Sparsity_study or not p.with_sparsity:
+            return p.max_iter * p.num_epochs
+        return (p.max_iter_search * p.is_search + p.max_iter_retrain) * p.num_epochs
+
+    def files(self, folder: Path) -> RunFiles:
+        """Where its files are in the folder of the sweep."""
+        run = folder / self.name
+        return RunFiles(run, (run / "model.pth",), run, "run")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a finished trial reached; accuracies and sparsity in percent.
+
+    Attributes:
+        k: preference vector.
+        validation_losses, validation_accuracy: per task, on the validation data.
+        test_accuracy: per task.
+        omega: value of the sparsity objective.
+        sparsity_rate: zero rows of the GrOWL layers.
+        reached_min_sparsRate: None without sparsity.
+        folder: of the run.
+    """
+
+    k: tuple[float, ...]
+    validation_losses: tuple[float, ...]
     validation_accuracy: tuple[float, ...]
     test_accuracy: tuple[float, ...]
+    omega: float
     sparsity_rate: float
     reached_min_sparsRate: bool | None
     folder: Path
 
     @property
+    def mean_accuracy(self) -> float:
+        """Mean validation accuracy of the tasks."""
+        return sum(self.validation_accuracy) / len(self.validation_accuracy)
+
+    @property
     def merit(self) -> tuple[bool, float]:
         """Sparse enough first, then mean validation accuracy."""
-        return self.reached_min_sparsRate is not False, sum(self.validation_accuracy) / len(self.validation_accuracy)
+        return self.reached_min_sparsRate is not False, self.mean_accuracy
 
 
 @dataclass(frozen=True)
-class SearchOutcome:
-    """All points in the order of the vectors, the best of them, and the files written."""
+class Failure:
+    """A trial that could not be finished, and why."""
 
-    points: list[SearchPoint]
-    best: SearchPoint
-    files: list[Path]
+    trial: Trial
+    reason: str
 
 
-def search(
-    config: RunConfig,
-    parameters: TrainingParameters,
-    vectors: Sequence[PreferenceVector],
-    observer: Observer,
-    task_names: Sequence[str],
-    announce: Callable[[str], None],
-) -> SearchOutcome:
-    """Train every preference vector and copy the best model to ``mod_logdir``.
+@dataclass(frozen=True)
+class SweepOutcome:
+    """Finished trials with their points, in the order of the trials, and those that failed."""
 
-    Finished vectors are skipped and an interrupted one is continued: the folder's name holds a checksum of all that
-    the runs depend on, so another parameter makes another folder.
+    points: dict[str, Point]
+    failures: list[Failure]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work.
+
+    Attributes:
+        jobs: processes on this machine; 1 works in this process.
+        dask: address of a Dask scheduler that is used instead; its workers need this project on their path and the
+            same files.
+    """
+
+    jobs: int = 1
+    dask: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise UserError(f"jobs is {self.jobs}; allowed: 1 or more")
+
+
+class SweepObserver:
+    """Told of the progress of a sweep; this one keeps quiet."""
+
+    def progress(self, epochs: int, total: int) -> None:
+        """So many epochs of all trials are done."""
+
+    def trial_ends(self, number: int, trials: int, trial: Trial, point: Point) -> None:
+        """A trial is finished; ``number`` of them are."""
+
+    def message(self, text: str) -> None:
+        """Something the user should know."""
+
+
+def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer: SweepObserver) -> SweepOutcome:
+    """Finish every trial that is not finished yet.
+
+    A trial that raises is reported and takes no other down. If a worker dies, the trials it may have had in hand are
+    tried once more, each alone; the others go on from their last epochs.
 
     Args:
-        config, parameters: of the runs; ``parameters.w`` is replaced by each vector.
-        vectors: to be trained, in this order.
-        observer: told of the progress of each run.
-        task_names: one per task, for the picture.
-        announce: told which vector comes next.
+        folder: of the sweep; a trial's files are in a folder of its name in it.
+        trials: with unique names.
+        workers: who does the work.
+        observer: told of the progress.
+
+    Raises:
+        UserError: if the Dask cluster cannot be used, or a results file is damaged.
     """
-    folder = search_folder(config, parameters)
-    points = []
-    for number, k in enumerate(vectors, start=1):
-        shown = ", ".join(f"{value:g}" for value in k)
-        files = _files(config, parameters.changed(w=k), folder)
-        announce(
-            f"vector {number} of {len(vectors)}: k = ({shown})" + (", done before" if files.results.exists() else "")
-        )
-        if not files.results.exists():
-            _run(config, parameters.changed(w=k), files, observer)
-        points.append(_point(files))
-    best = max(points, key=lambda point: point.merit)
-    model = model_file(config, parameters.changed(w=best.k))
-    model.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(best.folder / "model.pth", model)
-    table, picture = folder / "search.csv", config.root / "Images" / config.dataset / f"{folder.name}.png"
-    write_csv(table, [_row(point) for point in points])
-    plots.draw_search(picture, points, best, task_names)
-    return SearchOutcome(points, best, [table, picture, model])
+    failures: list[Failure] = []
+    pending = [trial for trial in trials if not trial.files(folder).results.exists()]
+    with _connection(workers) as backend, _watching(folder, trials, observer):
+        while pending:
+            for trial in pending:
+                _started(folder, trial).unlink(missing_ok=True)
+            try:
+                reasons = _work(folder, pending, backend, workers.jobs)
+                failures += [Failure(t, why) for t, why in zip(pending, reasons, strict=True) if why is not None]
+                break
+            except _deaths():
+                left = [trial for trial in pending if not trial.files(folder).results.exists()]
+                suspects = [trial for trial in left if _started(folder, trial).exists()] or left[:1]
+                observer.message(f"a worker died; tried again: {', '.join(trial.name for trial in suspects)}")
+                failures += [f for trial in suspects if (f := _try_alone(folder, trial, backend)) is not None]
+                pending = [trial for trial in left if trial not in suspects]
+    failed = {failure.trial.name for failure in failures}
+    points = {t.name: read_point(t.files(folder).folder) for t in trials if t.name not in failed}
+    return SweepOutcome(points, failures)
 
 
-def search_folder(config: RunConfig, parameters: TrainingParameters) -> Path:
-    """The folder of a search, named by what its runs depend on besides k."""
-    place = {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script"}
-    what = {name: value for name, value in asdict(config).items() if name not in place}
-    training = {name: value for name, value in asdict(parameters).items() if name != "w"}
-    digest = hashlib.sha256(json.dumps([what, training], sort_keys=True).encode()).hexdigest()[:8]
-    task = "" if config.task is None else f"_task{config.task}"
-    return config.root / config.main_dir / f"search_{config.architecture}_{config.dataset}{task}_{digest}"
+def read_point(folder: Path) -> Point:
+    """The point of a finished run.
 
-
-def _files(config: RunConfig, parameters: TrainingParameters, folder: Path) -> RunFiles:
-    run = folder / run_name(config, parameters)
-    return RunFiles(run, (run / "model.pth",), run, "run")
-
-
-def _run(config: RunConfig, parameters: TrainingParameters, files: RunFiles, observer: Observer) -> None:
-    if files.checkpoint.exists():
-        resume_run(files.folder, observer)
-    else:
-        start_run(config, parameters, observer, files=files)
-
-
-def _point(files: RunFiles) -> SearchPoint:
+    Raises:
+        UserError: if its results file cannot be read.
+    """
+    path = folder / "results.json"
     try:
-        content = json.loads(files.results.read_text())
-        return SearchPoint(
-            tuple(content["k"]),
-            tuple(content["validation_accuracy"]),
-            tuple(content["test_accuracy"]),
-            content["sparsity_rate"],
-            content["reached_min_sparsRate"],
-            files.folder,
+        content = json.loads(path.read_text())
+        return Point(
+            k=tuple(content["k"]),
+            validation_losses=tuple(content["validation_losses"]),
+            validation_accuracy=tuple(content["validation_accuracy"]),
+            test_accuracy=tuple(content["test_accuracy"]),
+            omega=content["objectives"][0],
+            sparsity_rate=content["sparsity_rate"],
+            reached_min_sparsRate=content["reached_min_sparsRate"],
+            folder=folder,
         )
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{files.results} is damaged: delete {files.folder} and search again") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: delete {folder} and start again") from error
 
 
-def _row(point: SearchPoint) -> dict[str, Any]:
-    row: dict[str, Any] = {f"k_{number}": value for number, value in enumerate(point.k)}
-    for name in ("validation_accuracy", "test_accuracy"):
-        row |= {f"{name}_{task}": value for task, value in enumerate(getattr(point, name), start=1)}
-    return row | {"sparsity_rate": point.sparsity_rate, "reached_min_sparsRate": point.reached_min_sparsRate}
+def fingerprint(config: RunConfig, parameters: TrainingParameters, *others: object) -> str:
+    """Checksum of all that results depend on besides k: not where files are, but what a model to start from holds."""
+    place = {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers"}
+    what: dict[str, Any] = {name: value for name, value in asdict(config).items() if name not in place}
+    models = [*([config.model] if config.model else []), *config.teachers]
+    what["models"] = [checksum(Path(path)) for path in models]
+    training = {name: value for name, value in asdict(parameters).items() if name != "w"}
+    return hashlib.sha256(json.dumps([what, training, others], sort_keys=True).encode()).hexdigest()[:8]
+
+
+def checksum(path: Path) -> str:
+    """Of a file's content.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"no such file: {path}") from error
+
+
+def _work(folder: Path, trials: Sequence[Trial], backend: Mapping[str, Any], jobs: int) -> list[str | None]:
+    """Run trials; returns for each why it failed, None if it did not. A worker that dies raises."""
+    with parallel_config(**backend):
+        reasons: list[str | None] = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="n_jobs")(
+            delayed(_run_trial)(folder, trial) for trial in trials
+        )
+    return reasons
+
+
+def _try_alone(folder: Path, trial: Trial, backend: Mapping[str, Any]) -> Failure | None:
+    """Run one trial in a worker of its own."""
+    try:
+        (reason,) = _work(folder, [trial], backend, jobs=2)  # 1 would work in this process
+    except _deaths() as error:
+        reason = f"its worker died twice ({type(error).__name__})"
+    return Failure(trial, reason) if reason is not None else None
+
+
+def _run_trial(folder: Path, trial: Trial) -> str | None:
+    """In a worker: start a trial or go on with it, one at a time per process and one process per trial."""
+    files = trial.files(folder)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    with _ONE_AT_A_TIME, FileLock(files.folder / ".lock"), _one_thread(trial.config):
+        if files.results.exists():
+            return None
+        _started(folder, trial).touch()
+        try:
+            if files.checkpoint.exists():
+                resume_run(files.folder, Observer())
+            else:
+                start_run(trial.config, trial.parameters, Observer(), files=files)
+        except UserError as error:
+            return str(error)
+        except Exception as error:
+            write_text(files.folder / "error.txt", traceback.format_exc())
+            return f"{type(error).__name__}: {error} (see {files.folder / 'error.txt'})"
+        finally:
+            _started(folder, trial).unlink(missing_ok=True)
+    return None
+
+
+def _started(folder: Path, trial: Trial) -> Path:
+    """There while a worker has the trial in hand."""
+    return folder / trial.name / ".started"
+
+
+@contextmanager
+def _one_thread(config: RunConfig) -> Iterator[Any]:
+    """On the CPU one torch thread: the same sums, and so the same figures, whoever else is at work."""
+    threads = torch.get_num_threads()
+    if config.torch_device().type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _connection(workers: Workers) -> Iterator[Any]:
+    """The joblib backend that the workers are reached by."""
+    if workers.dask is None:
+        yield {"backend": "loky" if workers.jobs > 1 else "sequential"}
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UserError("dask is not installed: pip install -r requirements-distributed.txt") from error
+    try:
+        client = Client(workers.dask, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UserError(f"dask is {workers.dask!r}: no scheduler answers there ({error})") from error
+    with client:
+        yield {"backend": "dask", "client": client}
+
+
+def _deaths() -> tuple[type[BaseException], ...]:
+    """What is raised when a worker dies."""
+    try:
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        return TerminatedWorkerError, BrokenProcessPool
+    return TerminatedWorkerError, BrokenProcessPool, KilledWorker
+
+
+@contextmanager
+def _watching(folder: Path, trials: Sequence[Trial], observer: SweepObserver) -> Iterator[Any]:
+    """Report progress from the files that the trials write, wherever they run."""
+    watcher = _Watcher(folder, trials, observer)
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(POLL_SECONDS):
+            watcher.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    watcher.look()
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        watcher.look()
+
+
+class _Watcher:
+    """Counts epochs in history files and notices new results."""
+
+    def __init__(self, folder: Path, trials: Sequence[Trial], observer: SweepObserver) -> None:
+        self._files = {trial: trial.files(folder) for trial in trials}
+        self._observer = observer
+        self._ended: list[Trial] = []
+
+    def look(self) -> None:
+        """Report what is new."""
+        for trial, files in self._files.items():
+            if trial not in self._ended and files.results.exists():
+                self._ended.append(trial)
+                point = read_point(files.folder)
+                self._observer.trial_ends(len(self._ended), len(self._files), trial, point)
+        done = sum(
+            trial.epochs if trial in self._ended else _count_rows(files.history) for trial, files in self._files.items()
+        )
+        self._observer.progress(done, sum(trial.epochs for trial in self._files))
+
+
+def _count_rows(path: Path) -> int:
+    try:
+        with path.open(newline="") as file:
+            return max(0, sum(1 for _ in csv.reader(file)) - 1)
+    except FileNotFoundError:
+        return 0

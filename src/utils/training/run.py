@@ -306,9 +306,7 @@ def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Ob
 
 def _load_teachers(config: RunConfig, student: Architecture, device: torch.device) -> tuple[nn.Module, ...]:
     if config.teachers and len(config.teachers) != len(student.num_outs):
-        raise UserError(
-            f"teachers are {list(config.teachers)}; allowed: {len(student.num_outs)} files, one per task"
-        )
+        raise UserError(f"teachers are {list(config.teachers)}; allowed: {len(student.num_outs)} files, one per task")
     wanted = [Architecture("STL", student.backbone, (classes,)) for classes in student.num_outs]
     networks = [load_model(Path(path), single).network for path, single in zip(config.teachers, wanted, strict=False)]
     return tuple(network.to(device).to(memory_format=torch.channels_last).eval() for network in networks)
@@ -401,6 +399,7 @@ def _save(
         "architecture": config.architecture,
         "dataset": config.dataset,
         "task": config.task,
+        "task_names": list(problem.task_names),
         "k": list(parameters.w),
         **results.as_dict(),
         "parameters": asdict(parameters),

@@ -1,0 +1,10 @@
+"""Study the Pareto front of a network with hard parameter sharing (HPS) on Cifar10Mnist.
+
+From the best sparse model in src/Sparse_models/ (or --model FILE), its zero rows held, a network is trained for every
+preference vector of the model's k0. Run Example_HPS_CM_withSparsity.py first.
+"""
+
+from Train_and_Test import run_pareto_study
+
+if __name__ == "__main__":
+    run_pareto_study(__file__, "HPS", "Cifar10Mnist", description=__doc__)

@@ -1,0 +1,66 @@
+"""What the experiments on real data share: flags, trials and their rows."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from src.utils.command import Parser
+from src.utils.console import ConsoleSweepObserver
+from src.utils.study.sweep import SweepOutcome, Trial, Workers, run_sweep
+from src.utils.training.defaults import default_parameters
+from src.utils.training.parameters import TrainingParameters
+from src.utils.training.run import RunConfig
+
+
+def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
+    """Flags of an experiment."""
+    parser = Parser(description=description)
+    parser.add_argument("--architecture", default=architecture, help=f"network [{architecture}]")
+    parser.add_argument("--dataset", default="MultiMnist", help="data [MultiMnist]; MultiDigits needs no download")
+    parser.add_argument("--data-dir", help="folder of the data sets; default: $MDMTN_DATA, else Data/")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [auto]")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side [1]")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each setting, from seeds 0, 1, ... [1]")
+    parser.add_argument("--output-dir", type=Path, required=True, help="where everything is written")
+    return parser.parse_args()
+
+
+def parameters_of(flags: argparse.Namespace, *, sparsity: bool, **values: Any) -> TrainingParameters:
+    """The data set's defaults with other values."""
+    defaults = default_parameters("MultiMnist", flags.architecture, method="Chebyshev", sparsity=sparsity, demo=False)
+    return TrainingParameters(**{**defaults, **values})
+
+
+def run_experiment(name: str, flags: argparse.Namespace, settings: dict[str, TrainingParameters]) -> SweepOutcome:
+    """Train every setting from every seed; trials are named SETTING_seedN."""
+    config = RunConfig(
+        script=name,
+        architecture=flags.architecture,
+        dataset=flags.dataset,
+        data_dir=flags.data_dir,
+        device=flags.device,
+        output_dir=str(flags.output_dir),
+    )
+    trials = [
+        Trial(f"{setting}_seed{seed}", replace(config, seed=seed), parameters)
+        for seed in range(flags.seeds)
+        for setting, parameters in settings.items()
+    ]
+    return run_sweep(flags.output_dir / name, trials, Workers(flags.jobs), ConsoleSweepObserver(quiet=False))
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a run's history; what looks like a number is one."""
+    with (folder / "history.csv").open(newline="") as file:
+        return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,114 @@
+"""Do the task losses follow the preference? Networks trained for nine ratios k1 : k2, without sparsity.
+
+    python -m benchmarks.preference_ratios --data-dir DATA --output-dir OUT --jobs 2
+
+At the solution of the Chebyshev problem the weighted losses of the two tasks are equal, so that f1 / f2 = k2 / k1,
+unless a loss is below its share though the other one has all the weight: there the trade-off ends. The multipliers
+move after every epoch and with a larger mu than the scripts', so that they settle before the learning rate is small.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from benchmarks.experiments import flags_of, history_of, parameters_of, run_experiment
+from src.utils.command import exit_code
+from src.utils.files import write_csv, write_picture
+from src.utils.study.sweep import Point
+
+SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training at its last epoch.
+
+    Attributes:
+        k1, k2: preferences of the tasks.
+        f1, f2: training losses, means over the epoch.
+        gap: how far the weighted losses are apart, over the larger one, percent.
+        lambda1, lambda2: multipliers; with one of them 0 the trade-off has ended.
+        accuracy1, accuracy2: on the test data, percent.
+    """
+
+    k1: float
+    k2: float
+    f1: float
+    f2: float
+    gap: float
+    lambda1: float
+    lambda2: float
+    accuracy1: float
+    accuracy2: float
+
+
+def main() -> None:
+    """Train, print the table, write table and picture."""
+    flags = flags_of(__doc__, "HPS")
+    schedule = {"max_iter": 18, "num_epochs": 1, "lr_sched_coef": 0.85, "mu": 10.0, "rho": 1.2}
+    settings = {
+        f"k1_{k1:g}": parameters_of(flags, sparsity=False, w=(0.0, k1, round(1 - k1, 1)), **schedule) for k1 in SHARES
+    }
+    outcome = run_experiment("preference_ratios", flags, settings)
+    rows = [_row(point) for point in outcome.points.values()]
+    for failure in outcome.failures:
+        print(f"FAILED {failure.trial.name}: {failure.reason}")
+    print("\n k1 : k2       f1       f2    f1 / f2   k2 / k1   gap      lambda          test accuracy")
+    for row in rows:
+        print(f"{row.k1:.1f} : {row.k2:.1f}  {row.f1:.4f}   {row.f2:.4f}   {row.f1 / row.f2:7.3f}   {row.k2 / row.k1:7.3f}"
+              f"  {row.gap:5.1f} %  {row.lambda1:.3f} {row.lambda2:.3f}   {row.accuracy1:.2f} {row.accuracy2:.2f} %")  # fmt: skip
+    correlation = spearmanr([row.k2 / row.k1 for row in rows], [row.f1 / row.f2 for row in rows]).statistic
+    print(f"rank correlation of f1 / f2 with k2 / k1: {correlation:.3f}")
+    write_csv(flags.output_dir / "preference_ratios.csv", [vars(row) for row in rows])
+    _draw(flags.output_dir / "preference_ratios.png", rows)
+
+
+def _row(point: Point) -> Row:
+    last = history_of(point.folder)[-1]
+    c1, c2 = last["weighted_objectives_1"], last["weighted_objectives_2"]
+    return Row(
+        k1=point.k[1],
+        k2=point.k[2],
+        f1=last["objectives_1"],
+        f2=last["objectives_2"],
+        gap=100 * abs(c1 - c2) / max(c1, c2),
+        lambda1=last["lambda_1"],
+        lambda2=last["lambda_2"],
+        accuracy1=point.test_accuracy[0],
+        accuracy2=point.test_accuracy[1],
+    )
+
+
+def _draw(path: Path, rows: list[Row]) -> None:
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    ratios, losses = figure.subplots(1, 2)
+    wanted = np.array([row.k2 / row.k1 for row in rows])
+    inside = np.array([min(row.lambda1, row.lambda2) > 0 for row in rows])
+    reached = np.array([row.f1 / row.f2 for row in rows])
+    ratios.plot([wanted.min(), wanted.max()], [wanted.min(), wanted.max()], color="#999999", lw=1, label="equal")
+    ratios.plot(wanted[inside], reached[inside], "o", color="#1f77b4", label="both multipliers positive")
+    ratios.plot(wanted[~inside], reached[~inside], "x", color="#d95f02", label="all weight on one task")
+    ratios.set_xscale("log")
+    ratios.set_yscale("log")
+    ratios.set_xlabel("$k_2 / k_1$")
+    ratios.set_ylabel("$f_1 / f_2$ at the end of the training")
+    ratios.legend(fontsize=9)
+    losses.plot([row.f1 for row in rows], [row.f2 for row in rows], "-", color="#bbbbbb", zorder=1)
+    for row, active in zip(rows, inside, strict=True):
+        losses.plot(row.f1, row.f2, "o" if active else "x", color="#1f77b4" if active else "#d95f02")
+        losses.annotate(f"{row.k1:g} : {row.k2:g}", (row.f1, row.f2), (4, 4), textcoords="offset points", fontsize=8)
+    losses.set_xlabel("$f_1$, training loss of the first task")
+    losses.set_ylabel("$f_2$, of the second")
+    for axis in (ratios, losses):
+        axis.grid(alpha=0.3)
+    write_picture(path, lambda file: figure.savefig(file, format="png", dpi=130))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

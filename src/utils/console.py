@@ -1,0 +1,187 @@
+"""What is printed: progress while a command works, tables when it is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from tqdm import tqdm
+
+from src.utils.sparsity.metrics import RowCounts
+from src.utils.study.compare import Comparison
+from src.utils.study.pareto_study import StudyOutcome
+from src.utils.study.repeat import RepeatOutcome
+from src.utils.study.search import SearchOutcome, label
+from src.utils.study.sweep import Failure, Point, SweepObserver, Trial
+from src.utils.training.engine import EpochRecord, Observer
+from src.utils.training.run import FinishedRun
+
+_WIDTH = 17
+_BAR = "{desc} {bar:20} {n:.1f}/{total} epochs, {elapsed}<{remaining}, {postfix}"
+
+
+class ConsoleObserver(Observer):
+    """Of one run: progress bars on a terminal, a line per epoch elsewhere, nothing when quiet."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[NoReturn] | None = None
+        self._epochs = 0
+
+    def phase_starts(self, name: str, epochs: int, done: int) -> None:
+        self._epochs = done
+        if self._quiet:
+            return
+        if sys.stderr.isatty():
+            self._close()
+            self._bar = tqdm(total=epochs, initial=done, desc=name, unit="epoch", bar_format=_BAR, file=sys.stderr)
+        else:
+            print(f"phase {name}: {epochs} epochs" + (f", {done} done before" if done else ""), flush=True)
+
+    def batch_ends(self, share: float) -> None:
+        if self._bar is not None:
+            self._bar.n = round(self._epochs + share, 2)
+            self._bar.update(0)
+
+    def epoch_ends(self, record: EpochRecord) -> None:
+        self._epochs += 1
+        if self._quiet:
+            return
+        text = f"validation {_joined(record.validation_accuracy)} %, zero rows {record.sparsity_rate:.1f} %"
+        if self._bar is None:
+            print(f"  {record.phase} epoch {record.epoch}: {text}, {record.seconds:.1f} s", flush=True)
+            return
+        self._bar.set_postfix_str(text)
+        if self._epochs >= (self._bar.total or 0):
+            self._close()
+
+    def message(self, text: str) -> None:
+        tqdm.write(f"note: {text}", file=sys.stderr)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class ConsoleSweepObserver(SweepObserver):
+    """Of many runs: one bar with the time left on a terminal, a line per finished run; notes only when quiet."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[NoReturn] | None = None
+
+    def progress(self, epochs: int, total: int) -> None:
+        if self._quiet or not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = tqdm(total=total, initial=epochs, unit="epoch", file=sys.stderr)
+        self._bar.update(epochs - self._bar.n)
+        if epochs >= total:
+            self._bar.close()
+            self._bar = None
+
+    def trial_ends(self, number: int, trials: int, trial: Trial, point: Point) -> None:
+        if not self._quiet:
+            accuracies = f"validation {_joined(point.validation_accuracy)} %, test {_joined(point.test_accuracy)} %"
+            tqdm.write(f"{number} of {trials} done, {trial.name}: {accuracies}", file=sys.stdout)
+            sys.stdout.flush()
+
+    def message(self, text: str) -> None:
+        tqdm.write(f"note: {text}", file=sys.stderr)
+
+
+def show_run(run: FinishedRun) -> None:
+    """Print the final table and the names of the files."""
+    results = run.results
+    show_accuracies(run.task_names, results.test_accuracy, results.validation_accuracy)
+    show_rows(results.rows)
+    if results.reached_min_sparsRate is False:
+        print("min_sparsRate was NOT reached")
+    print(f"\n{results.seconds['total']:.1f} s in all, {results.seconds['epoch']:.2f} s per epoch")
+    _show_files(run.files)
+
+
+def show_accuracies(task_names: Sequence[str], test: Sequence[float], validation: Sequence[float]) -> None:
+    """Print a line per task and one for their mean."""
+    print("\n" + " " * (_WIDTH + 2) + "test accuracy  validation accuracy")
+    for name, *values in zip((*task_names, "mean"), _with_mean(test), _with_mean(validation), strict=True):
+        print(f"{name:<{_WIDTH}}  {values[0]:11.2f} %  {values[1]:17.2f} %")
+
+
+def show_rows(counts: RowCounts) -> None:
+    """Print how sparse and how shared the rows are."""
+    zero = f"({counts.rows - counts.nonzero} of {counts.rows} rows)"
+    print(f"{'sparsity rate':<{_WIDTH}}  {counts.sparsity_rate:11.2f} %  {zero}")
+    print(f"{'compression rate':<{_WIDTH}}  {counts.compression_rate:11.2f}")
+    print(f"{'parameter sharing':<{_WIDTH}}  {counts.parameter_sharing:11.2f}")
+
+
+def show_search(outcome: SearchOutcome, task_names: Sequence[str]) -> None:
+    """Print a line per candidate, the best one marked, and the names of the files."""
+    print("\nvalidation accuracy, %: " + ", ".join(task_names))
+    for place, (candidate, point) in enumerate(outcome.candidates):
+        accuracies = "  ".join(f"{value:6.2f}" for value in point.validation_accuracy)
+        mark = "  <- best" if place == outcome.best else ""
+        print(f"{label(candidate)}:  {accuracies}  mean {point.mean_accuracy:6.2f}, "
+              f"zero rows {point.sparsity_rate:5.1f} %{mark}")  # fmt: skip
+    _show_failures(outcome.failures)
+    _show_files(outcome.files)
+
+
+def show_repetitions(outcome: RepeatOutcome, task_names: Sequence[str]) -> None:
+    """Print mean and standard deviation per task, and the names of the files."""
+    print(f"\ntest accuracy, mean and standard deviation of {len(outcome.points)} repetitions")
+    for name, mean, std in zip((*task_names, "mean"), outcome.mean, outcome.std, strict=True):
+        print(f"{name:<{_WIDTH}}  {mean:6.2f} ± {std:.2f} %")
+    _show_failures(outcome.failures)
+    _show_files(outcome.files)
+
+
+def show_study(outcome: StudyOutcome) -> None:
+    """Print a line per preference vector, what they make, and the names of the files."""
+    study, front = outcome.study, outcome.study.front
+    print("\nvalidation losses, test accuracy in %: " + ", ".join(study.task_names))
+    for place, point in enumerate(study.points):
+        losses = "  ".join(f"{value:.4f}" for value in point.validation_losses)
+        marks = "  front" * bool(front.on_front[place]) + "  <- most accurate" * (place == study.best)
+        print(f"k = ({', '.join(f'{value:g}' for value in point.k)}):  {losses}  {_joined(point.test_accuracy)}{marks}")
+    print(f"\n{int(front.on_front.sum())} of {len(study.points)} points are not dominated")
+    if front.volume is not None:
+        print(f"hypervolume of the losses {front.volume:.5g}, reference point {np.round(front.reference, 4).tolist()}")
+    _show_failures(study.failures)
+    _show_files(outcome.files)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print a line per folder, and the names of the files."""
+    print(f"\n{'':<24}  points  on front  hypervolume: losses    errors  best mean test accuracy")
+    for item in comparison.compared:
+        accuracy = max(float(np.mean(point.test_accuracy)) for point in item.points)
+        volumes = "  ".join("       -" if v is None else f"{v:8.4g}" for v in (item.volume, item.error_volume))
+        print(f"{item.label:<24}  {len(item.points):6}  {item.on_front:8}             {volumes}  {accuracy:20.2f} %")
+    print(f"reference points: losses {np.round(comparison.reference, 4).tolist()}, "
+          f"errors in percent {np.round(comparison.error_reference, 2).tolist()}")  # fmt: skip
+    _show_files(comparison.files)
+
+
+def _show_failures(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        print(f"FAILED {failure.trial.name}: {failure.reason}")
+
+
+def _show_files(files: Sequence[Path]) -> None:
+    print("\nwritten:")
+    for path in files:
+        print(f"  {path}")
+
+
+def _joined(values: Sequence[float]) -> str:
+    return " / ".join(f"{value:.2f}" for value in values)
+
+
+def _with_mean(values: Sequence[float]) -> list[float]:
+    return [*values, float(np.mean(values))]
