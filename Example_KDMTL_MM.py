@@ -6,7 +6,7 @@ is trained with the best.
 
 from Train_and_Test import run_searched_example
 
-k = [0, 0.5, 0.5]  # sparsity (none), left digit, right digit
+k = [0, 1, 1]  # weights of the task losses: sparsity (none), left digit, right digit
 distillation = [(0.01, 0.04), (0.04, 0.01), (0.02, 0.03), (0.03, 0.02), (0.025, 0.025)]  # left digit, right digit
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: same seed, same result
 
 import torch
+from torch import nn
 
 from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.registry import DATASETS, dataset_entry
@@ -146,6 +147,7 @@ def train_and_test(
     *,
     name: str = "own",
     task_names: Sequence[str] | None = None,
+    teachers: Sequence[nn.Module] = (),
     seed: int = 0,
     output_dir: str | None = None,
     observer: Observer | None = None,
@@ -160,6 +162,7 @@ def train_and_test(
             number of inputs.
         name: of the data, for files and pictures.
         task_names: one per task.
+        teachers: a trained network per task, for a method that learns from them.
         seed: of the order of the batches.
         output_dir: folder under which everything is written; None is the project.
         observer: told of the progress.
@@ -175,7 +178,7 @@ def train_and_test(
         outputs = network(splits.validation.images[:2])
     architecture = Architecture("own", name, tuple(output.shape[1] for output in outputs))
     names = tuple(task_names or (f"task {task + 1}" for task in range(tasks)))
-    problem = Problem(name, names, splits, architecture, network)
+    problem = Problem(name, names, splits, architecture, network, teachers=tuple(teachers))
     observer = observer or Observer()
     if resume is not None:
         return resume_run(resume, observer, problem=problem)

@@ -61,8 +61,9 @@ def main() -> None:
         print(f"FAILED {failure.trial.name}: {failure.reason}")
     print("\n k1 : k2       f1       f2    f1 / f2   k2 / k1   gap      lambda          test accuracy")
     for row in rows:
-        print(f"{row.k1:.1f} : {row.k2:.1f}  {row.f1:.4f}   {row.f2:.4f}   {row.f1 / row.f2:7.3f}   {row.k2 / row.k1:7.3f}"
-              f"  {row.gap:5.1f} %  {row.lambda1:.3f} {row.lambda2:.3f}   {row.accuracy1:.2f} {row.accuracy2:.2f} %")  # fmt: skip
+        ratios = f"{row.f1 / row.f2:7.3f}   {row.k2 / row.k1:7.3f}  {row.gap:5.1f} %"
+        end = f"{row.lambda1:.3f} {row.lambda2:.3f}   {row.accuracy1:.2f} {row.accuracy2:.2f} %"
+        print(f"{row.k1:.1f} : {row.k2:.1f}  {row.f1:.4f}   {row.f2:.4f}   {ratios}   {end}")
     correlation = spearmanr([row.k2 / row.k1 for row in rows], [row.f1 / row.f2 for row in rows]).statistic
     print(f"rank correlation of f1 / f2 with k2 / k1: {correlation:.3f}")
     write_csv(flags.output_dir / "preference_ratios.csv", [vars(row) for row in rows])

@@ -43,7 +43,12 @@ class TrunkNetwork(MultiTaskNetwork):
 
     Args:
         trunk: maps images to features, shape (N, features).
+
+    Attributes:
+        heads: one per task, each reads ``features`` numbers; made by the subclass.
     """
+
+    heads: nn.ModuleList
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
@@ -59,6 +64,12 @@ class TrunkNetwork(MultiTaskNetwork):
     @property
     def shared_part(self) -> nn.Module:
         return self.trunk
+
+    @property
+    def features(self) -> int:
+        """Width of the shared representation: the number of inputs of a head's first layer."""
+        first, *_ = weight_layers(self.heads[0]).values()
+        return number_of_inputs(first)
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:

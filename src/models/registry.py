@@ -11,6 +11,7 @@ from typing import Any
 from src.models.backbones import BACKBONES, Backbone
 from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
+from src.models.mtan import MTAN
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.files import read_torch, write_torch
@@ -24,8 +25,13 @@ def _hps(backbone: Backbone, num_outs: Sequence[int]) -> MultiTaskNetwork:
     return HPS(backbone.trunk(), backbone.heads(num_outs))
 
 
+def _mtan(backbone: Backbone, num_outs: Sequence[int]) -> MultiTaskNetwork:
+    # What leads from a stage to the next in the shared network does so for the attended features, too.
+    return MTAN(backbone.stages()[:-1], [backbone.stages()[1:] for _ in num_outs], backbone.heads(num_outs))
+
+
 ARCHITECTURES: Mapping[str, Callable[[Backbone, Sequence[int]], MultiTaskNetwork]] = MappingProxyType(
-    {"MDMTN": _mdmtn, "HPS": _hps, "STL": _hps}
+    {"MDMTN": _mdmtn, "HPS": _hps, "STL": _hps, "MTAN": _mtan}
 )
 
 FORMAT_VERSION = 1

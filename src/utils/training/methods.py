@@ -11,6 +11,7 @@ from torch import nn
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.training.chebyshev_method import ChebyshevMethod
+from src.utils.training.kdmtl import KDMTL
 from src.utils.training.method import Method
 from src.utils.training.mgda import MGDA
 from src.utils.training.parameters import TrainingParameters
@@ -21,6 +22,7 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
         "Chebyshev": ChebyshevMethod,
         "WeightedSum": WeightedSum,
         "MGDA": MGDA,
+        "KDMTL": KDMTL,
     }
 )
 

@@ -350,6 +350,7 @@ def _train_and_save(
     resume: bool,
 ) -> FinishedRun:
     started = time.perf_counter()
+    torch.manual_seed(config.seed)  # a method may have weights of its own
     trainer = Trainer(
         problem.network,
         make_method(problem.network, parameters, config.torch_device(), problem.teachers),

@@ -1,0 +1,108 @@
+"""Knowledge distillation for multi-task learning: the shared representation follows single-task teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
+from src.utils.errors import UserError
+from src.utils.training.method import Method, MethodState
+from src.utils.training.parameters import TrainingParameters
+
+ADAPTOR_WEIGHT_DECAY = 5e-4
+
+
+class KDMTL(Method):
+    """Minimises the task losses and the distance of the shared representation from the teachers' ones.
+
+    .. math::
+        \\sum_{i=1}^m k_i f_i + \\sum_{i=1}^m \\lambda_i d_i, \\qquad d_i = \\frac{1}{N} \\sum_{n=1}^N \\biggl\\|
+        \\frac{A_i(s(x_n))}{\\|A_i(s(x_n))\\|} - \\frac{s_i(x_n)}{\\|s_i(x_n)\\|} \\biggr\\|^2
+
+    with the student's trunk :math:`s`, the frozen trunk :math:`s_i` of ``teachers[i - 1]``, an adaptor :math:`A_i`
+    (linear layer and ReLU) per task that is trained with the network, and :math:`\\lambda` =
+    ``parameters.distillation``. The gradient of :math:`d_i` reaches the student's trunk and the adaptor, nothing else.
+
+    The paper weighs every task loss by 1, which is :math:`k = (0, 1, ..., 1)`. Equal :math:`k_i = 1/m` are the same
+    up to the constant factor m where :math:`\\lambda_i` is divided by m, too.
+
+    The arguments are those of :class:`~src.utils.training.method.Method`.
+
+    Raises:
+        UserError: also if the network or a teacher has no single trunk, or there is not one number in
+            ``parameters.distillation`` per task.
+
+    Source: Li and Bilen, Knowledge distillation for multi-task learning (2020), section 3.
+    """
+
+    distillation: Tensor
+    uses_teachers = True
+
+    def __init__(
+        self,
+        model: MultiTaskNetwork,
+        parameters: TrainingParameters,
+        device: torch.device,
+        teachers: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__(model, parameters, device, teachers)
+        student = _with_trunk(model, "network")
+        own = [_with_trunk(teacher, f"teacher of task {task}") for task, teacher in enumerate(teachers)]
+        if len(parameters.distillation) != len(own):
+            raise UserError(
+                f"distillation is {list(parameters.distillation)}; allowed for method {parameters.method}: "
+                f"{len(own)} numbers, one per task"
+            )
+        self._teachers = tuple(teacher.eval() for teacher in own)  # a tuple is not registered: no part of checkpoints
+        self.adaptors = nn.ModuleList(
+            nn.Sequential(nn.Linear(student.features, teacher.features), nn.ReLU()) for teacher in own
+        ).to(device)
+        weights = torch.tensor(parameters.distillation, dtype=self.k.dtype, device=device)
+        self.register_buffer("distillation", weights)
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Start the mean of the epoch anew."""
+        self._distillation_sum = torch.zeros_like(self.k[0])
+        self._images = 0
+
+    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of the loss on one batch; returns the objectives, shape (m + 1,)."""
+        assert isinstance(model, TrunkNetwork)
+        shared = model.trunk(images)  # (N, features)
+        f = self.objectives(model.predict(images, shared), labels)
+        d = self.distillation_losses(images, shared)
+        ((self.k * f).sum() + (self.distillation * d).sum()).backward()
+        self._distillation_sum += d.detach().sum() * len(images)
+        self._images += len(images)
+        return f.detach()
+
+    def distillation_losses(self, images: Tensor, shared: Tensor) -> Tensor:
+        """:math:`d_1, ..., d_m`, shape (m,), for images (N, C, H, W) and the student's representation (N, features)."""
+        with torch.no_grad():
+            wanted = [functional.normalize(teacher.trunk(images)) for teacher in self._teachers]
+        found = [functional.normalize(adaptor(shared)) for adaptor in self.adaptors]
+        return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in zip(found, wanted, strict=True)])
+
+    def state(self, f: Tensor) -> MethodState:
+        """Weights, weighted task losses, and the epoch's mean of :math:`\\sum_i d_i`."""
+        distillation = float(self._distillation_sum / max(self._images, 1))
+        return MethodState((self.k * f).tolist(), self.k.tolist(), {"distillation": distillation})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The adaptors, with a weight decay that the network does not have."""
+        return [{"params": list(self.parameters()), "weight_decay": ADAPTOR_WEIGHT_DECAY}]
+
+
+def _with_trunk(network: nn.Module, role: str) -> TrunkNetwork:
+    if not isinstance(network, TrunkNetwork):
+        raise UserError(
+            f"{role} is {type(network).__name__}; allowed for method KDMTL: a network with a single trunk, "
+            "such as HPS, MDMTN or STL"
+        )
+    return network
