@@ -49,7 +49,7 @@ from src.utils.study.compare import compare
 from src.utils.study.pareto_study import StartModel, find_start_model, pareto_study, read_start_model
 from src.utils.study.preference_vectors import preference_family
 from src.utils.study.repeat import repeat
-from src.utils.study.search import search
+from src.utils.study.search import keep_best, search
 from src.utils.study.sweep import Workers
 from src.utils.study.teachers import train_teachers
 from src.utils.training.defaults import SEARCH, default_parameters
@@ -273,7 +273,9 @@ def _search(arguments: Sequence[str]) -> None:
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
     names = _task_names(config)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
-    show_search(search(config, parameters, [{"w": k} for k in vectors], names, workers, observer), names)
+    outcome = search(config, parameters, [{"w": k} for k in vectors], names, workers, observer)
+    model = keep_best(config, parameters, outcome)
+    show_search(replace(outcome, files=[*outcome.files, model]), names)
 
 
 def _repeat(plan: _Plan, repetitions: int, arguments: Sequence[str], description: str | None) -> None:

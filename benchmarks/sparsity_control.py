@@ -52,7 +52,7 @@ def main() -> None:
     for failure in outcome.failures:
         print(f"FAILED {failure.trial.name}: {failure.reason}")
     print(
-        "\n     k0   zero rows, phase 1       zero rows, kept          test accuracy   (mean and range over the seeds)"
+        "\n     k0   zero rows, phase 1       zero rows, kept          test accuracy   (mean, range of seeds)"
     )
     for k0 in K0:
         chosen = [row for row in rows if row.k0 == k0]

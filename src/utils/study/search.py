@@ -35,7 +35,7 @@ class SearchOutcome:
         candidates: those that were trained, with their points.
         best: place of the best one among them.
         failures: what could not be trained.
-        files: table, picture and the best model.
+        files: table and picture.
     """
 
     candidates: list[tuple[Candidate, Point]]
@@ -52,7 +52,7 @@ def search(
     workers: Workers,
     observer: SweepObserver,
 ) -> SearchOutcome:
-    """Train every candidate and copy the best model to ``mod_logdir``.
+    """Train every candidate.
 
     Finished candidates are skipped and an interrupted one is continued: the folder's name holds a checksum of all that
     the runs depend on, so another parameter makes another folder.
@@ -74,14 +74,20 @@ def search(
     if not done:
         raise UserError(f"none of {len(trials)} candidates could be trained: {outcome.failures[0].reason}")
     best = max(range(len(done)), key=lambda place: done[place][1].merit)
-    model = model_file(config, parameters.changed(**done[best][0]))
-    model.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(done[best][1].folder / "model.pth", model)
     table, picture = folder / "search.csv", config.root / "Images" / config.dataset / f"{folder.name}.png"
     write_csv(table, [_row(candidate, point) for candidate, point in done])
     labels = [label(candidate) for candidate, _ in done]
     plots.draw_search(picture, [point for _, point in done], labels, best, task_names)
-    return SearchOutcome(done, best, outcome.failures, [table, picture, model])
+    return SearchOutcome(done, best, outcome.failures, [table, picture])
+
+
+def keep_best(config: RunConfig, parameters: TrainingParameters, outcome: SearchOutcome) -> Path:
+    """Copy the best model of a search to ``mod_logdir``; the other arguments are the search's."""
+    candidate, point = outcome.candidates[outcome.best]
+    model = model_file(config, parameters.changed(**candidate))
+    model.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(point.folder / "model.pth", model)
+    return model
 
 
 def search_folder(config: RunConfig, parameters: TrainingParameters) -> Path:

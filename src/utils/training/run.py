@@ -198,8 +198,9 @@ def run_name(config: RunConfig, parameters: TrainingParameters) -> str:
 def model_file(config: RunConfig, parameters: TrainingParameters) -> Path:
     """Where the run's model is kept beside those of other runs."""
     task = "" if config.task is None else f"_task{config.task}"
-    name = f"{config.architecture}_{config.dataset}{task}_{run_name(config, parameters)}_model{parameters.num_model}"
-    return config.root / config.mod_logdir / f"{name}.pth"
+    method = "" if parameters.method == "Chebyshev" else f"_{parameters.method}"
+    what = f"{config.architecture}{method}_{config.dataset}{task}"
+    return config.root / config.mod_logdir / f"{what}_{run_name(config, parameters)}_model{parameters.num_model}.pth"
 
 
 def plan_files(config: RunConfig, parameters: TrainingParameters) -> RunFiles:

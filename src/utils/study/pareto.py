@@ -1,0 +1,202 @@
+"""Fronts of points in objective space: which points are on them, and how good, wide and even they are.
+
+Every objective is minimised; to maximise one, change its sign. p dominates q where p_i <= q_i for all i and p != q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Points = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def non_dominated(points: ArrayLike) -> Mask:
+    """The points that no other one dominates; of equal points the first.
+
+    Args:
+        points: (n, d), finite.
+
+    Returns:
+        Mask (n,), true on the front.
+    """
+    values = _matrix(points)
+    front: list[int] = []
+    for number in np.lexsort(values.T[::-1]):  # a point is dominated by, or equal to, only what comes before it
+        if not (values[front] <= values[number]).all(axis=1).any():
+            front.append(int(number))
+    mask = np.zeros(len(values), dtype=np.bool_)
+    mask[front] = True
+    return mask
+
+
+def epsilon_non_dominated(points: ArrayLike, epsilon: ArrayLike, start: ArrayLike = 0.0) -> Mask:
+    """A thinned front: at most one point per box of side epsilon, none in a box dominated by another point's box.
+
+    box_i(f) = floor((f_i - start_i) / epsilon_i). A box is kept if no other point's box dominates it; in a kept box
+    the point nearest to the box's lower corner stays, distances in units of epsilon, of equally near ones the first.
+    Every point f is then covered by a kept point p: p_i < f_i + epsilon_i for all i. For small enough epsilon the
+    kept points are :func:`non_dominated`.
+
+    Args:
+        points: (n, d), finite.
+        epsilon: sides of the boxes, one for all objectives or (d,), above 0.
+        start: a corner of the boxes, one for all objectives or (d,).
+
+    Returns:
+        Mask (n,), true on the thinned front.
+
+    Source: Laumanns et al., Combining convergence and diversity in evolutionary multiobjective optimization (2002);
+    the point nearest to the corner: Deb, Mohan and Mishra, A fast multi-objective evolutionary algorithm for finding
+    well-spread Pareto-optimal solutions (2003).
+    """
+    values = _matrix(points)
+    sides, corner = (_vector(name, item, values.shape[1]) for name, item in (("epsilon", epsilon), ("start", start)))
+    if (sides <= 0).any():
+        raise ValueError(f"epsilon is {sides.tolist()}; allowed: above 0")
+    front = np.flatnonzero(non_dominated(values))  # the rest is out in any case: rounding must not let it win a tie
+    with np.errstate(over="ignore"):
+        places = (values[front] - corner) / sides
+    if not np.isfinite(places).all():
+        raise ValueError(f"epsilon is {sides.tolist()}: too small for points this far from start")
+    boxes = np.floor(places)
+    distances = ((places - boxes) ** 2).sum(axis=1)
+    nearest = np.argsort(distances, kind="stable")
+    mask = np.zeros(len(values), dtype=np.bool_)
+    mask[front[nearest[non_dominated(boxes[nearest])]]] = True  # of equal boxes the first, the nearest point's
+    return mask
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """Volume of what the points dominate within the reference point: { z : p <= z <= r for some point p }.
+
+    Exact, by a sweep; a point that is not below r in every objective adds nothing. Larger is better, and no set
+    has a larger one than the whole front.
+
+    Args:
+        points: (n, d) with d = 2 or 3, finite.
+        reference: r, one for all objectives or (d,); see :func:`reference_point`. Volumes are comparable only for the
+            same r.
+
+    Source: Zitzler and Thiele, Multiobjective evolutionary algorithms: a comparative case study and the strength
+    Pareto approach (1999).
+    """
+    values = _matrix(points)
+    dimension = values.shape[1]
+    if dimension not in (2, 3):
+        raise ValueError(f"the points have {dimension} objectives; allowed: 2 or 3")
+    corner = _vector("reference", reference, dimension)
+    inside = values[(values < corner).all(axis=1)]
+    if dimension == 2:
+        return _area(_staircase(inside), corner)
+    inside = inside[np.argsort(inside[:, 2], kind="stable")]
+    heights = np.diff(inside[:, 2], append=corner[2])
+    stairs, volume = inside[:0, :2], 0.0
+    for point, height in zip(inside, heights, strict=True):
+        stairs = _staircase(np.vstack([stairs, point[:2]]))
+        volume += _area(stairs, corner) * float(height)
+    return volume
+
+
+def reference_point(fronts: Iterable[ArrayLike], margin: float = 0.1) -> Points:
+    """One reference point for the hypervolumes of several fronts: r_i = max_i + margin * (max_i - min_i).
+
+    Maximum and minimum go over all points of all fronts. Where all agree in an objective, r_i is their value and
+    every hypervolume is 0.
+
+    Args:
+        fronts: arrays (n_j, d), at least one point in all.
+        margin: at least 0; above 0 lets the end points of the fronts count.
+
+    Returns:
+        r (d,).
+    """
+    if not margin >= 0:
+        raise ValueError(f"margin is {margin}; allowed: 0 or more")
+    matrices = [_matrix(front) for front in fronts]
+    if not any(len(matrix) for matrix in matrices):
+        raise ValueError("the fronts hold no points; a reference point needs one")
+    values = np.vstack(matrices)
+    worst = values.max(axis=0)
+    reference: Points = worst + margin * (worst - values.min(axis=0))
+    return reference
+
+
+def extent(points: ArrayLike) -> Points:
+    """Range of each objective: max_i - min_i, (d,); 0 for fewer than two points.
+
+    Args:
+        points: (n, d), finite.
+    """
+    values = _matrix(points)
+    return np.ptp(values, axis=0) if len(values) else np.zeros(values.shape[1])
+
+
+def spread(points: ArrayLike) -> float:
+    """Unevenness of a front: sum |g_j - mean g| / ((N - 1) mean g) over the N - 1 gaps; 0 is even, below 2.
+
+    The gaps are the edges of the minimum spanning tree, with every objective scaled by its :func:`extent`. On a front
+    of two objectives these are the distances between neighbours, and the formula is Deb's Delta without the distances
+    to the known ends; the tree carries it over to more objectives, where points have no order. It says nothing of how
+    much of the front is covered: that is what :func:`extent` and :func:`hypervolume` are for.
+
+    Args:
+        points: (N, d), finite, none dominating another; see :func:`non_dominated`.
+
+    Returns:
+        The unevenness; NaN for fewer than 3 points, or where all are equal: there are no gaps to compare.
+
+    Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II (2002).
+    """
+    values = _matrix(points)
+    ranges = extent(values)
+    if len(values) < 3 or not ranges.any():
+        return float("nan")
+    gaps = _tree_edges(values / np.where(ranges > 0, ranges, 1.0))
+    return float(np.abs(gaps - gaps.mean()).mean() / gaps.mean())
+
+
+def _matrix(points: ArrayLike) -> Points:
+    values = np.asarray(points, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ValueError(f"the points have shape {values.shape}; allowed: (n, d) with d of 1 or more")
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        shown = ", ".join(f"{number}: {tuple(values[number].tolist())}" for number in bad[:5])
+        raise ValueError(f"{len(bad)} of {len(values)} points are not finite: {shown}{', ...' * (len(bad) > 5)}")
+    return values
+
+
+def _vector(name: str, values: ArrayLike, size: int) -> Points:
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.shape not in ((), (size,)) or not np.isfinite(vector).all():
+        raise ValueError(f"{name} is {vector.tolist()}; allowed: a finite number or {size} of them")
+    return np.broadcast_to(vector, (size,))
+
+
+def _staircase(points: Points) -> Points:
+    """The non-dominated ones of points (n, 2), by increasing first and decreasing second objective."""
+    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
+    lowest = np.minimum.accumulate(ordered[:, 1])
+    return ordered[ordered[:, 1] < np.concatenate([[np.inf], lowest])[:-1]]
+
+
+def _area(stairs: Points, corner: Points) -> float:
+    steps = np.concatenate([corner[1:2], stairs[:, 1]])[:-1] - stairs[:, 1]
+    return float(((corner[0] - stairs[:, 0]) * steps).sum())
+
+
+def _tree_edges(points: Points) -> Points:
+    """Lengths of the edges of the minimum spanning tree of points (n, d): (n - 1,), by Prim's algorithm."""
+    nearest = np.full(len(points), np.inf)
+    outside = np.ones(len(points), dtype=np.bool_)
+    edges, newest = [], 0
+    for _ in range(len(points) - 1):
+        outside[newest] = False
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[newest], axis=1))
+        newest = int(np.argmin(np.where(outside, nearest, np.inf)))
+        edges.append(nearest[newest])
+    return np.array(edges)
