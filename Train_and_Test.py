@@ -301,7 +301,8 @@ def _search_and_train(
     parser.add_argument("--resume", metavar="RUN", help="go on with the interrupted final training in this folder")
     _add_worker_flags(parser)
     short = SEARCH[plan.architecture if plan.architecture in SEARCH else initial["method"]]
-    short = {"max_iter": 1, "train_share": 1.0} if "--demo" in arguments else short
+    if "--demo" in arguments:
+        short, candidates = {"max_iter": 1, "train_share": 1.0}, candidates[:DEMO_CANDIDATES]
     for name, text in (("max_iter", "iterations of a search training"), ("train_share", "share of the images in it")):
         kind = _converter(typing.get_type_hints(TrainingParameters)[name])
         parser.add_argument(f"--search_{name}", type=kind, default=short[name], help=_help(text, short[name]),
@@ -421,6 +422,8 @@ def _test(arguments: Sequence[str]) -> None:
     )
     show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
 
+
+DEMO_CANDIDATES = 3
 
 _CONFIG_FLAGS = {
     "task": "train this task only, from 0 (STL); none: all",

@@ -51,9 +51,7 @@ def main() -> None:
     rows = [_row(name, point) for name, point in outcome.points.items()]
     for failure in outcome.failures:
         print(f"FAILED {failure.trial.name}: {failure.reason}")
-    print(
-        "\n     k0   zero rows, phase 1       zero rows, kept          test accuracy   (mean, range of seeds)"
-    )
+    print("\n     k0   zero rows, phase 1       zero rows, kept          test accuracy   (mean, range of seeds)")
     for k0 in K0:
         chosen = [row for row in rows if row.k0 == k0]
         print(f"{k0:7g}   " + "   ".join(_summary([getattr(row, name) for row in chosen]) for name in _COLUMNS))

@@ -240,10 +240,10 @@ def _run_trial(folder: Path, trial: Trial) -> str | None:
     """In a worker: start a trial or go on with it, one at a time per process and one process per trial."""
     files = trial.files(folder)
     files.folder.mkdir(parents=True, exist_ok=True)
+    _started(folder, trial).touch()
     with _ONE_AT_A_TIME, FileLock(files.folder / ".lock"), _one_thread(trial.config):
         if files.results.exists():
             return None
-        _started(folder, trial).touch()
         try:
             if files.checkpoint.exists():
                 resume_run(files.folder, Observer())
@@ -289,7 +289,9 @@ def _connection(workers: Workers) -> Iterator[Any]:
     try:
         client = Client(workers.dask, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
-        raise UserError(f"dask is {workers.dask!r}: no scheduler answers there ({error})") from error
+        raise UserError(
+            f"dask is {workers.dask!r}; allowed: the address of a scheduler that answers, as tcp://host:8786 ({error})"
+        ) from error
     with client:
         yield {"backend": "dask", "client": client}
 

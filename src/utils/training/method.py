@@ -123,9 +123,6 @@ class Method(nn.Module, ABC):
 
 def growl_thetas(model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device) -> list[Tensor]:
     """GrOWL weights of every sparse layer, in the order of ``model.growl_layers``."""
-    return [
-        owl_weights(
-            to_rows(layer.weight).shape[0], parameters.growl_type, parameters.beta1, parameters.beta2, device=device
-        )
-        for layer in model.growl_layers(parameters.skip_layer).values()
-    ]
+    weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
+    kind, beta1, beta2 = parameters.growl_type, parameters.beta1, parameters.beta2
+    return [owl_weights(to_rows(w).shape[0], kind, beta1, beta2, device=device).to(w.dtype) for w in weights]

@@ -1,0 +1,212 @@
+"""The training methods beside the Chebyshev one: MGDA, weighted sums, and what all of them share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from Data_loaders.loaders import Splits
+from src.models.hps import HPS
+from src.models.multi_task import MultiTaskNetwork
+from src.models.registry import Architecture
+from src.utils.errors import UserError
+from src.utils.objectives.min_norm import NORMALISATIONS, common_descent_weights, gram_matrix
+from src.utils.training.engine import Trainer
+from src.utils.training.method import Method
+from src.utils.training.methods import METHODS, make_method
+from src.utils.training.mgda import MGDA
+from src.utils.training.two_phase import train
+from tests.conftest import CPU, make_network, short
+
+TASKS_ONLY = (0.0, 0.5, 0.5)
+
+
+def method_of(network: MultiTaskNetwork, **values: Any) -> Method:
+    return make_method(network, short(**{"w": TASKS_ONLY, **values}), CPU)
+
+
+def task_gradients(network: MultiTaskNetwork, method: Method, splits: Splits) -> list[dict[str, Tensor]]:
+    """The gradient of each task's loss at all parameters, by ``torch.autograd.grad`` and a graph of its own."""
+    images, labels = splits.train.images[:40], splits.train.labels[:40]
+    found = []
+    for task in range(labels.shape[1]):
+        loss = method.task_losses(network(images), labels)[task]
+        gradients = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True, materialize_grads=True)
+        found.append(dict(zip(dict(network.named_parameters()), gradients, strict=True)))
+    return found
+
+
+def shared_names(network: MultiTaskNetwork) -> list[str]:
+    shared = {id(parameter) for parameter in network.shared_part.parameters()}
+    return [name for name, parameter in network.named_parameters() if id(parameter) in shared]
+
+
+def flat(gradients: dict[str, Tensor], names: list[str]) -> Tensor:
+    return torch.cat([gradients[name].flatten() for name in names])
+
+
+def hps(seed: int = 0, num_outs: tuple[int, ...] = (10, 10)) -> MultiTaskNetwork:
+    torch.manual_seed(seed)
+    return Architecture("HPS", "MultiMnist", num_outs).build()
+
+
+@pytest.mark.parametrize("architecture", ["HPS", "MDMTN"])
+@pytest.mark.parametrize("kind", NORMALISATIONS)
+def test_mgda_gradients_are_the_weighted_task_gradients(splits: Splits, architecture: str, kind: str) -> None:
+    network = hps() if architecture == "HPS" else make_network(splits)
+    method = method_of(network, method="MGDA", gradient_normalisation=kind)
+    wanted = task_gradients(network, method, splits)
+    f = method.backward(network, splits.train.images[:40], splits.train.labels[:40])
+    names = shared_names(network)
+    stacked = torch.stack([flat(gradients, names) for gradients in wanted])
+    weights = common_descent_weights(f[1:], gram_matrix(stacked), kind)
+    found = {name: parameter.grad for name, parameter in network.named_parameters()}
+    torch.testing.assert_close(flat(found, names), weights @ stacked, rtol=1e-4, atol=1e-6)
+    for name in set(found) - set(names):
+        torch.testing.assert_close(found[name], sum(gradients[name] for gradients in wanted), rtol=1e-4, atol=1e-6)
+    assert (stacked @ flat(found, names)).min() >= -1e-4 * stacked.norm(dim=1).max() ** 2
+
+
+@pytest.mark.parametrize("kind", NORMALISATIONS)
+def test_a_small_mgda_step_increases_no_loss(splits: Splits, kind: str) -> None:
+    network = hps().double()
+    method = method_of(network, method="MGDA", gradient_normalisation=kind).double()
+    images, labels = splits.train.images[:40].double(), splits.train.labels[:40]
+    before = method.backward(network, images, labels)
+    with torch.no_grad():
+        for parameter in network.shared_part.parameters():
+            assert parameter.grad is not None
+            parameter -= 1e-6 * parameter.grad
+    after = torch.stack(method.task_losses(network(images), labels))
+    assert (after <= before[1:] + 1e-12).all()
+    assert (after < before[1:]).any()
+
+
+def test_upper_bound_takes_the_gradients_at_the_representation(splits: Splits) -> None:
+    network = hps()
+    assert isinstance(network, HPS)
+    method = method_of(network, method="MGDA", mgda_ub=True)
+    images, labels = splits.train.images[:40], splits.train.labels[:40]
+    shared = network.trunk(images)
+    losses = method.task_losses(network.predict(images, shared), labels)
+    at = torch.stack([torch.autograd.grad(loss, shared, retain_graph=True)[0].flatten() for loss in losses])
+    weights = common_descent_weights(torch.stack(losses).detach(), gram_matrix(at), "none")
+    combined = sum(w * loss for w, loss in zip(weights, losses, strict=True))
+    assert isinstance(combined, Tensor)
+    wanted = torch.autograd.grad(combined, list(network.trunk.parameters()))
+    method.backward(network, images, labels)
+    for parameter, gradient in zip(network.trunk.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_mgda_takes_any_number_of_tasks(splits: Splits) -> None:
+    network = hps(num_outs=(10, 10, 10))
+    parameters = short(method="MGDA", w=(0.0, 1.0, 1.0, 1.0), a=(0.0,) * 4, num_tasks=4)
+    method = make_method(network, parameters, CPU)
+    labels = splits.train.labels[:40][:, [0, 1, 0]]
+    f = method.backward(network, splits.train.images[:40], labels)
+    lam = method.state(f).lam
+    assert lam[0] == 0
+    assert sum(lam) == pytest.approx(1, abs=1e-6)
+    assert min(lam) >= 0
+
+
+def test_mgda_state_is_the_mean_of_the_epoch_and_starts_anew(splits: Splits) -> None:
+    network = hps()
+    method = method_of(network, method="MGDA")
+    batches = list(splits.train.batches(100))[:2]
+    single = []
+    for images, labels in batches:
+        method.start_epoch()
+        f = method.backward(network, images, labels)
+        single.append(method.state(f))
+    method.start_epoch()
+    for images, labels in batches:
+        f = method.backward(network, images, labels)
+    together = method.state(f)
+    assert together.lam == pytest.approx(
+        [sum(pair) / 2 for pair in zip(*(s.lam for s in single), strict=True)], abs=1e-5
+    )
+    mean = sum(s.details["direction_norm"] for s in single) / 2
+    assert together.details["direction_norm"] == pytest.approx(mean, rel=1e-4)
+
+
+def peak_memory(work: Any) -> int:
+    """Bytes on the CPU at the highest point of ``work``, above what was there before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
+    now = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+def test_mgda_needs_at_most_half_as_much_memory_again_as_a_sum(splits: Splits) -> None:
+    images, labels = splits.train.images[:200], splits.train.labels[:200]
+    peaks = {}
+    for name in ("WeightedSum", "MGDA"):
+        network = hps()
+        method = method_of(network, method=name)
+        peaks[name] = peak_memory(lambda: method.backward(network, images, labels))  # noqa: B023
+    assert peaks["WeightedSum"] > images.nbytes
+    assert peaks["MGDA"] <= 1.5 * peaks["WeightedSum"]
+
+
+def test_a_weighted_sum_has_the_gradient_of_the_sum(splits: Splits) -> None:
+    network = make_network(splits)
+    method = method_of(network, method="WeightedSum", w=(0.0, 0.2, 0.8))
+    wanted = task_gradients(network, method, splits)
+    method.backward(network, splits.train.images[:40], splits.train.labels[:40])
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad, 0.2 * wanted[0][name] + 0.8 * wanted[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_weighted_sum_with_sparsity_searches_and_retrains(splits: Splits) -> None:
+    parameters = short(method="WeightedSum", w=(0.02, 0.3, 0.6))
+    network = make_network(splits)
+    trainer = Trainer(network, make_method(network, parameters, CPU), splits, parameters)
+    outcome = train(trainer)
+    assert outcome.best.record.sparsity_rate > 0
+    weights = {record.phase: record.lam[0] for record in trainer.history}
+    assert weights == {"search": pytest.approx(0.02), "retrain": 0}
+
+
+@pytest.mark.parametrize("name", ["WeightedSum", "MGDA"])
+def test_every_method_trains_in_the_same_loop(splits: Splits, name: str) -> None:
+    parameters = short(method=name, w=TASKS_ONLY, max_iter=6)
+    network = make_network(splits)
+    trainer = Trainer(network, make_method(network, parameters, CPU), splits, parameters)
+    train(trainer)
+    assert sum(trainer.history[-1].objectives[1:]) < 0.5 * sum(trainer.history[0].objectives[1:])
+
+
+def test_a_method_keeps_the_network_out_of_its_own_parameters(splits: Splits) -> None:
+    network = make_network(splits)
+    own = {id(parameter) for parameter in network.parameters()}
+    for name in set(METHODS) - {"KDMTL"}:
+        assert not own & {id(parameter) for parameter in method_of(network, method=name).parameters()}
+
+
+def test_bad_choices_are_refused(splits: Splits) -> None:
+    network = make_network(splits)
+    with pytest.raises(UserError, match=r"method is 'MDGA'; allowed: Chebyshev, WeightedSum, MGDA"):
+        method_of(network, method="MDGA")
+    with pytest.raises(UserError, match=r"preference vector k\) is .* allowed for method MGDA: 0 for sparsity"):
+        method_of(network, method="MGDA", w=(0.1, 0.4, 0.5))
+    with pytest.raises(UserError, match=r"there are 2 teachers; allowed for method MGDA: 0"):
+        make_method(network, short(method="MGDA", w=TASKS_ONLY), CPU, [nn.Identity()] * 2)
+
+
+def test_gradients_have_the_layout_of_their_parameters(splits: Splits) -> None:
+    network = make_network(splits).to(memory_format=torch.channels_last)
+    method = method_of(network, method="MGDA")
+    assert isinstance(method, MGDA)
+    method.backward(network, splits.train.images[:40], splits.train.labels[:40])
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
