@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
+from math import ceil, sqrt
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
 from Data_loaders.datasets import MultiTaskDataset
 from src.utils.files import write_picture
 from src.utils.sparsity.metrics import RowCounts
+from src.utils.study.pareto import non_dominated
 from src.utils.training.engine import EpochRecord
 
 SPARSITY_COLOUR = "#555555"
 TASK_COLOURS = ("#1f77b4", "#d95f02", "#2a9d5c", "#8e44ad", "#c0392b", "#0097a7")
+FRONT_COLOUR = "#1f77b4"
+PALE_COLOUR = "#a8a8a8"
+BEST_COLOUR = "#d95f02"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # 7, prime to the 6 colours: 42 pairs before one comes again
 DPI = 130
 DETAILS = {
     "multiplier_sum": "$|1 - \\sum_i \\lambda_i|$",
@@ -167,6 +177,173 @@ def draw_repetitions(path: Path, accuracies: np.ndarray, names: Sequence[str], t
     _save(figure, path)
 
 
+class StudyPointLike(Trained, Protocol):
+    """A preference vector with all that its network reached: losses and accuracies per task, accuracies in percent."""
+
+    @property
+    def k(self) -> tuple[float, ...]: ...
+    @property
+    def validation_losses(self) -> tuple[float, ...]: ...
+    @property
+    def test_accuracy(self) -> tuple[float, ...]: ...
+    @property
+    def omega(self) -> float:
+        """Value of the sparsity objective."""
+
+
+def draw_front(
+    path: Path,
+    points: Sequence[StudyPointLike],
+    values: ArrayLike,
+    front: ArrayLike,
+    best: StudyPointLike,
+    axis_names: Sequence[str],
+    title: str,
+    *,
+    larger_is_better: bool = False,
+) -> None:
+    """Two objectives of all points, numbered, beside a table of the numbers' k, accuracies and zero rows.
+
+    Args:
+        path: of the picture.
+        points: in the order of their numbers, from 1.
+        values: what is drawn, (n, 2 or more), finite, of which the first two columns are taken: for more than two
+            tasks choose the pair. Losses, or accuracies with ``larger_is_better``.
+        front: mask (n,) of the points drawn as non-dominated. The staircase joins those that no other one of them
+            dominates in the two columns: all, unless the front is one of more objectives.
+        best: the point that is ringed.
+        axis_names: of the two columns.
+        title: of the picture.
+        larger_is_better: for both columns.
+    """
+    drawn, on_front = np.asarray(values, dtype=np.float64)[:, :2], np.asarray(front, dtype=np.bool_)
+    figure = Figure(figsize=(11, max(5.5, 0.2 * len(points) + 1.5)), layout="constrained")
+    axis, table = figure.subplots(1, 2, width_ratios=(5, 3))
+    axis.scatter(*drawn[~on_front].T, s=26, color=PALE_COLOUR, label="dominated", zorder=2)
+    axis.scatter(*drawn[on_front].T, s=34, color=FRONT_COLOUR, label="non-dominated", zorder=3)
+    _draw_staircase(axis, drawn[on_front], larger_is_better, color=FRONT_COLOUR, lw=1.2, zorder=1)
+    ringed = drawn[points.index(best)]
+    axis.scatter(*ringed, s=130, facecolors="none", edgecolors=BEST_COLOUR, linewidths=1.8, label="best", zorder=3)
+    axis.set_xlabel(axis_names[0])
+    axis.set_ylabel(axis_names[1])
+    axis.margins(0.08)
+    axis.grid(alpha=0.3)
+    _draw_table(table, points, on_front, best)
+    figure.suptitle(title, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    figure.draw_without_rendering()  # the numbers are placed on the final layout
+    _number_points(axis, drawn)
+    _save(figure, path)
+
+
+def draw_front_3d(
+    path: Path, points: Sequence[StudyPointLike], front: ArrayLike, task_names: Sequence[str], title: str
+) -> None:
+    """Validation losses of the first two tasks and the sparsity objective, coloured by k_0, dominated points pale.
+
+    Args:
+        path: of the picture.
+        points: of two tasks or more.
+        front: mask (n,) of the points that are not pale.
+        task_names: one per task.
+        title: of the picture.
+    """
+    places = np.array([(*point.validation_losses[:2], point.omega) for point in points])
+    on_front = np.asarray(front, dtype=np.bool_)
+    choices = sorted({point.k[0] for point in points})
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(choices)))
+    colours = np.array([shades[choices.index(point.k[0])] for point in points])
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    axis = figure.add_subplot(projection="3d")
+    floor = float(places[:, 2].min() - 0.05 * np.ptp(places[:, 2]))
+    for (x, y, z), colour, shown in zip(places, colours, on_front, strict=True):
+        alpha = 1.0 if shown else 0.25
+        axis.plot([x, x], [y, y], [floor, z], color=colour, lw=0.8, alpha=0.5 * alpha)
+        axis.scatter([x], [y], [z], s=36 if shown else 26, color=colour, alpha=alpha, depthshade=False)
+    axis.set_xlabel(f"{task_names[0]}: validation loss")
+    axis.set_ylabel(f"{task_names[1]}: validation loss")
+    axis.set_zlabel("$\\Omega$ (sparsity objective)")
+    scale = ScalarMappable(BoundaryNorm(np.arange(len(choices) + 1) - 0.5, len(choices)), ListedColormap(shades))
+    bar = figure.colorbar(scale, ax=axis, label="$k_0$", shrink=0.6, pad=0.1)
+    bar.set_ticks(range(len(choices)), labels=[f"{choice:g}" for choice in choices])
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def draw_curves(
+    path: Path,
+    accuracies: Sequence[NDArray[np.float64]],
+    labels: Sequence[str],
+    task_names: Sequence[str],
+    title: str,
+) -> None:
+    """Validation accuracy per task over the epochs, a small axis per run, all with the same scales.
+
+    Args:
+        path: of the picture.
+        accuracies: validation accuracies (epochs, tasks), percent, one array per run.
+        labels: one per run, such as its k.
+        task_names: one per task.
+        title: of the picture.
+    """
+    columns = min(6, ceil(sqrt(len(accuracies))))
+    rows = -(-len(accuracies) // columns)
+    figure = Figure(figsize=(max(5.0, 2.1 * columns), 1.1 + 1.7 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for axis, run, label in zip(axes, accuracies, labels, strict=False):
+        epochs = range(1, len(run) + 1)
+        for task, name in enumerate(task_names):
+            axis.plot(epochs, run[:, task], lw=1.2, color=TASK_COLOURS[task % len(TASK_COLOURS)], label=name)
+        axis.set_title(label, fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    for axis in axes[len(accuracies) :]:
+        axis.set_axis_off()
+    figure.supxlabel("epoch", fontsize=10)
+    figure.supylabel("validation accuracy (%)", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(task_names), fontsize=9)
+    _save(figure, path)
+
+
+def draw_fronts(
+    path: Path,
+    fronts: Mapping[str, NDArray[np.float64]],
+    axis_names: Sequence[str],
+    hypervolumes: Mapping[str, float],
+    title: str,
+    *,
+    larger_is_better: bool = False,
+) -> None:
+    """Two objectives of several studies, each with its staircase; dominated points pale, hypervolumes in the legend.
+
+    Args:
+        path: of the picture.
+        fronts: points (n, 2 or more) by the study's name, finite, the first two columns are drawn.
+        axis_names: of the two columns.
+        hypervolumes: by the study's name, all for one reference point; a study may lack one.
+        title: of the picture.
+        larger_is_better: for both columns.
+    """
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axis = figure.subplots()
+    for number, (name, values) in enumerate(fronts.items()):
+        drawn, colour = values[:, :2], TASK_COLOURS[number % len(TASK_COLOURS)]
+        marker = MARKERS[number % len(MARKERS)]
+        on_front = non_dominated(-drawn if larger_is_better else drawn)
+        x, y = drawn[~on_front].T
+        axis.scatter(x, y, s=20, marker=marker, color=to_rgba(colour, 0.25), linewidths=0)
+        label = f"{name}: hypervolume {hypervolumes[name]:.4g}" if name in hypervolumes else name
+        _draw_staircase(axis, drawn, larger_is_better, color=colour, marker=marker, ms=6, lw=1.2, label=label)
+    axis.set_xlabel(axis_names[0])
+    axis.set_ylabel(axis_names[1])
+    axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=min(2, len(fronts)), fontsize=9)
+    _save(figure, path)
+
+
 def draw_diagram(path: Path, num_outs: Sequence[int], task_names: Sequence[str]) -> None:
     """The Monitored Deep Multi-Task Network: how data flow from the image to the tasks."""
     tasks = len(num_outs)
@@ -212,6 +389,53 @@ def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], tex
     if text:
         x, y = 0.45 * start[0] + 0.55 * end[0], 0.45 * start[1] + 0.55 * end[1]
         axis.text(x, y, text, ha="center", va="center", fontsize=11, bbox={"fc": "white", "ec": "none", "pad": 1})
+
+
+def _draw_staircase(axis: Axes, values: NDArray[np.float64], larger_is_better: bool, **style: Any) -> None:
+    """The border of what the non-dominated ones of ``values`` (n, 2) dominate, between the first and the last."""
+    ahead = values[non_dominated(-values if larger_is_better else values)]
+    x, y = ahead[np.argsort(ahead[:, 0])].T
+    axis.plot(x, y, drawstyle="steps-pre" if larger_is_better else "steps-post", **style)
+
+
+def _draw_table(
+    axis: Axes, points: Sequence[StudyPointLike], on_front: NDArray[np.bool_], best: StudyPointLike
+) -> None:
+    shown = [", ".join(f"{value:.4g}" for value in point.k) for point in points]
+    width = max(len(text) for text in shown)
+    axis.set_axis_off()
+    axis.set_xlim(0, 1)
+    axis.set_ylim(max(len(points), 20) + 1, -1)  # few points: rows from the top, not stretched
+    style: dict[str, Any] = {"family": "monospace", "fontsize": 8, "va": "center"}
+    axis.text(0, -0.3, f"    {'k':<{width}}  valid.  test  zero", fontweight="bold", **style)
+    for number, (point, text) in enumerate(zip(points, shown, strict=True), start=1):
+        means = f"{np.mean(point.validation_accuracy):6.2f} {np.mean(point.test_accuracy):6.2f}"
+        colour = BEST_COLOUR if point is best else FRONT_COLOUR if on_front[number - 1] else "#707070"
+        axis.text(0, number, f"{number:>3} {text:<{width}} {means} {point.sparsity_rate:5.1f}", color=colour, **style)
+    axis.set_title("mean accuracies, zero rows (%)", fontsize=9)
+
+
+def _number_points(axis: Axes, values: NDArray[np.float64]) -> None:
+    """Numbers from 1 beside the points (n, 2), each at the nearest place that is free."""
+    scale: float = 72 / axis.figure.dpi
+    places = axis.transData.transform(values) * scale
+    low, high = np.array(axis.bbox.min) * scale, np.array(axis.bbox.max) * scale
+    taken = [(place, np.array([4.0, 4.0])) for place in places]  # centre and half the size, in points
+    for number, place in enumerate(places, start=1):
+        half = np.array([2.6 * len(str(number)), 4.0])
+        for radius, angle in product((10.0, 16.0, 23.0, 31.0, 40.0, 50.0), np.radians(range(45, 405, 30))):
+            centre = place + radius * np.array([np.cos(angle), np.sin(angle)])
+            inside = (centre - half > low).all() and (centre + half < high).all()
+            if inside and all((abs(centre - other) > half + size).any() for other, size in taken):
+                break
+        else:  # nowhere: above the point
+            radius, centre = 10.0, place + np.array([0.0, 10.0])
+        taken.append((centre, half))
+        line = {"arrowstyle": "-", "lw": 0.5, "color": "#777777", "shrinkA": 0, "shrinkB": 2} if radius > 10 else None
+        axis.annotate(
+            str(number), values[number - 1], centre - place, textcoords="offset points", arrowprops=line,
+            ha="center", va="center", fontsize=8, zorder=4,
+        )  # fmt: skip
 
 
 def _draw_zero_rows(axis: Axes, places: Sequence[int], rates: Sequence[float]) -> None:

@@ -1,0 +1,215 @@
+"""The Pareto-front study and the comparison of studies, on the bundled digits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from src.models.registry import load_model
+from src.utils.sparsity.rows import to_rows, zero_rows
+from src.utils.study.pareto import hypervolume, non_dominated
+from tests.test_scripts import ROOT, run
+
+SCRIPT = "Pareto_front_study_MDMTN_MM.py"
+SHORT = [
+    *("--demo", "--num_epochs", "1", "--max_iter", "1", "--num_batchEpoch", "2"),
+    *("--min_sparsRate", "0", "--resolution", "4"),
+]
+
+
+def study_in(folder: Path) -> Path:
+    (found,) = folder.glob("logs/pareto_*")
+    return found
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    with (study_in(folder) / "front.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of a short study of three vectors."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, SCRIPT, *SHORT, "--output-dir", str(folder), "--quiet") == 0
+    return folder
+
+
+def test_a_study_leaves_its_files(finished: Path) -> None:
+    study = study_in(finished)
+    assert {path.name for path in study.iterdir() if path.is_file()} == {"front.csv", "study.json", "report.md"}
+    pictures = {path.name for path in (finished / "Images" / "MultiDigits").glob("Pareto_front_study_*")}
+    stem = SCRIPT.removesuffix(".py")
+    assert {f"{stem}_{what}.png" for what in ("losses", "accuracies", "curves")} <= pictures
+    assert len(list(study.glob("*/results.json"))) == 3
+
+
+def test_the_start_is_the_best_sparse_model_and_its_zero_rows_stay(finished: Path) -> None:
+    summary = json.loads((study_in(finished) / "study.json").read_text())
+    (start,) = summary["starts"]
+    model = load_model(finished / "src" / "Sparse_models" / start["path"])
+    layers = model.network.growl_layers(1)
+    zero = {name: zero_rows(to_rows(layer.weight)) for name, layer in layers.items()}
+    assert sum(int(rows.sum()) for rows in zero.values()) > 0
+    for file in study_in(finished).glob("*/model.pth"):
+        trained = load_model(file).network.growl_layers(1)
+        for name, layer in trained.items():
+            assert zero_rows(to_rows(layer.weight))[zero[name]].all()
+            assert not torch.equal(layer.weight, layers[name].weight)
+
+
+def test_the_table_is_what_the_runs_found(finished: Path) -> None:
+    rows = table_of(finished)
+    found = {}
+    for path in study_in(finished).glob("*/results.json"):
+        content = json.loads(path.read_text())
+        found[tuple(content["k"])] = content
+    assert len(rows) == len(found) == 3
+    for row in rows:
+        content = found[tuple(float(row[f"k_{number}"]) for number in range(3))]
+        for name in ("validation_losses", "validation_accuracy", "test_accuracy"):
+            assert [float(row[f"{name}_{task}"]) for task in (1, 2)] == content[name]
+        assert float(row["omega"]) == content["objectives"][0]
+    losses = np.array([[float(row["validation_losses_1"]), float(row["validation_losses_2"])] for row in rows])
+    assert [row["on_front"] == "True" for row in rows] == non_dominated(losses).tolist()
+    summary = json.loads((study_in(finished) / "study.json").read_text())["hypervolume"]
+    assert summary["losses"] == pytest.approx(hypervolume(losses, np.array(summary["reference"])))
+
+
+def test_validation_losses_are_those_of_the_saved_model_on_validation_data(finished: Path, digits: Any) -> None:
+    from Data_loaders.loaders import make_splits
+    from src.utils.training.engine import evaluate
+
+    splits = make_splits(digits, torch.device("cpu"))
+    for path in study_in(finished).glob("*/results.json"):
+        content = json.loads(path.read_text())
+        measured = evaluate(load_model(path.with_name("model.pth")).network, splits.validation)
+        assert measured.losses == pytest.approx(content["validation_losses"], rel=1e-4)
+        assert measured.accuracy == pytest.approx(content["validation_accuracy"])
+
+
+def test_the_report_can_be_read_on_its_own(finished: Path) -> None:
+    text = (study_in(finished) / "report.md").read_text()
+    for row in table_of(finished):
+        assert f"{float(row['validation_losses_1']):.4f}" in text
+    for part in ("zero rows", "3 vectors trained, 0 failed", "not dominated", "Hypervolume", "reference point"):
+        assert part in text
+
+
+def test_a_finished_study_is_not_trained_again_and_another_parameter_starts_a_new_one(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
+    flags = [*SHORT, "--output-dir", str(finished), "--quiet"]
+    assert run(monkeypatch, SCRIPT, *flags) == 0
+    assert "going on with the study" in capsys.readouterr().err
+    assert stamps == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
+    folder = study_in(finished)
+    assert run(monkeypatch, SCRIPT, *flags, "--lr", "1e-4") == 0
+    said = capsys.readouterr().err
+    assert "a new study of 3 vectors" in said
+    assert f"parameters or model differ from those of {folder.name}" in said
+    (other,) = set(finished.glob("logs/pareto_*")) - {folder}
+    for path in sorted(other.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    other.rmdir()
+
+
+def test_without_a_model_the_script_that_makes_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, SCRIPT, "--output-dir", str(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert "make one with Example_MDMTN_MM_withSparsity.py" in error
+    assert error.count("\n") == 1
+    assert run(monkeypatch, SCRIPT, "--demo", "--model", "missing.pth", "--output-dir", str(tmp_path)) == 2
+    assert "no such file: missing.pth" in capsys.readouterr().err
+
+
+def test_a_model_of_another_architecture_is_refused(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model,) = (finished / "src" / "Sparse_models").glob("*.pth")
+    flags = ["--demo", "--model", str(model), "--output-dir", str(tmp_path)]
+    assert run(monkeypatch, "Pareto_front_study_HPS_MM.py", *flags) == 2
+    assert "holds MDMTN for MultiDigits; wanted: HPS for MultiDigits" in capsys.readouterr().err
+
+
+def test_several_k0_make_a_picture_in_three_dimensions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = ["--demo", "--num_epochs", "1", "--max_iter_search", "1", "--max_iter_retrain", "1", "--num_batchEpoch", "2"]
+    make += ["--min_sparsRate", "0", "--output-dir", str(tmp_path), "--quiet"]
+    for k in (("0.01", "0.2", "0.79"), ("0.1", "0.2", "0.7")):
+        assert run(monkeypatch, "Example_MDMTN_MM_withSparsity.py", "--k", *k, *make) == 0
+    study = [*SHORT[:7], "--resolution", "2", "--k0", "0.01", "0.1", "--output-dir", str(tmp_path), "--quiet"]
+    assert run(monkeypatch, SCRIPT, *study) == 0
+    assert (tmp_path / "Images" / "MultiDigits" / f"{SCRIPT.removesuffix('.py')}_3d.png").is_file()
+    assert {row["k_0"] for row in table_of(tmp_path)} == {"0.01", "0.1"}
+    assert run(monkeypatch, SCRIPT, *study, "--k0", "0.5") == 2
+    assert "no sparse MDMTN for MultiDigits trained with k0 = 0.5" in capsys.readouterr().err
+
+
+def test_fronts_are_compared_with_one_reference_point(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_in(finished)
+    single = next(path.parent for path in study.glob("*/results.json"))
+    assert run(monkeypatch, "Train_and_Test.py", "compare", str(study), str(single), "--output-dir", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert "MDMTN, Chebyshev (1)" in shown
+    images = tmp_path / "Images" / "MultiDigits"
+    assert {path.name for path in images.iterdir()} == {
+        "comparison_losses.png",
+        "comparison_accuracies.png",
+        "comparison.csv",
+    }
+    with (images / "comparison.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert float(first["hypervolume_losses"]) >= float(second["hypervolume_losses"]) > 0
+    assert (first["points"], second["points"]) == ("3", "1")
+    assert run(monkeypatch, "Train_and_Test.py", "compare", str(tmp_path)) == 2
+    assert "holds no finished run" in capsys.readouterr().err
+
+
+def figures(folder: Path) -> list[dict[str, str]]:
+    return sorted(table_of(folder), key=lambda row: row["k_1"])
+
+
+def start_study(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
+    """A study of two processes in a process group of its own."""
+    command = [sys.executable, str(ROOT / SCRIPT), *SHORT, "--max_iter", "3", "--jobs", "2"]
+    return subprocess.Popen(
+        [*command, "--output-dir", str(folder), "--quiet", *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_ends_with_the_same_figures(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    assert start_study(tmp_path / "whole").wait() == 0
+    seconds = time.perf_counter() - started
+    moments = np.random.default_rng(0).uniform(0.1, 1, 10) * seconds
+    for moment in moments:
+        process = start_study(tmp_path / "killed")
+        time.sleep(moment)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start_study(tmp_path / "killed").wait() == 0
+    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
