@@ -63,7 +63,6 @@ from src.utils.training.run import (
     Problem,
     RunConfig,
     load_dataset,
-    model_file,
     resume_run,
     run_arithmetic,
     start_run,
@@ -345,11 +344,11 @@ def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
     parser.add_argument("--box_start", type=_number, default=0.0, help="epsilon-dominance: a corner of the boxes [0]")
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
-    names = _task_names(config)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
     if flags.demo and config.model is None:
-        _make_demo_model(plan, config, arguments, flags.quiet)
+        _make_demo_model(plan, config, flags)
     starts = _start_models(plan, config, flags.k0, observer)
+    names = _task_names(config)
     outcome = pareto_study(
         replace(config, model=None),
         parameters,
@@ -375,12 +374,12 @@ def _start_models(
     return [find_start_model(config, maker, value, observer) for value in chosen]
 
 
-def _make_demo_model(plan: _Plan, config: RunConfig, arguments: Sequence[str], quiet: bool) -> None:
-    """Train the sparse network that a demonstration of the study starts from, unless it is there."""
+def _make_demo_model(plan: _Plan, config: RunConfig, flags: argparse.Namespace) -> None:
+    """Train the sparse network that a demonstration of the study starts from, unless there is one."""
     example = _Plan(plan.script, plan.architecture, plan.dataset, (1e-3, 0.2, 0.799), None, {})
-    parameters = TrainingParameters(**example.initial(arguments))
-    if not model_file(config, parameters).exists():
-        start_run(config, parameters, ConsoleObserver(quiet=quiet))
+    parameters = TrainingParameters(**example.initial(["--demo"])).changed(num_epochs=flags.num_epochs)
+    if not any((config.root / config.mod_logdir).glob(f"{config.architecture}_{config.dataset}_*.pth")):
+        start_run(config, parameters, ConsoleObserver(quiet=flags.quiet))
 
 
 def _compare(arguments: Sequence[str]) -> None:

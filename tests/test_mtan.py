@@ -205,7 +205,7 @@ def test_model_file_restores_every_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dataset", list(BACKBONES))
 def test_there_are_defaults_and_they_are_allowed(dataset: str) -> None:
     for sparsity in (True, False):
-        short(**default_parameters(dataset, "MTAN", sparsity=sparsity, demo=False))
+        short(**default_parameters(dataset, "MTAN", method="WeightedSum", sparsity=sparsity, demo=False))
 
 
 def test_the_command_line_trains_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

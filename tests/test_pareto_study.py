@@ -23,8 +23,7 @@ from tests.test_scripts import ROOT, run
 
 SCRIPT = "Pareto_front_study_MDMTN_MM.py"
 SHORT = [
-    *("--demo", "--num_epochs", "1", "--max_iter", "1", "--num_batchEpoch", "2"),
-    *("--min_sparsRate", "0", "--resolution", "4"),
+    *("--demo", "--num_epochs", "1", "--max_iter", "1", "--resolution", "4"),
 ]
 
 
@@ -150,11 +149,11 @@ def test_a_model_of_another_architecture_is_refused(
 def test_several_k0_make_a_picture_in_three_dimensions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make = ["--demo", "--num_epochs", "1", "--max_iter_search", "1", "--max_iter_retrain", "1", "--num_batchEpoch", "2"]
-    make += ["--min_sparsRate", "0", "--output-dir", str(tmp_path), "--quiet"]
+    make = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_retrain", "1"]
+    make += ["--output-dir", str(tmp_path), "--quiet"]
     for k in (("0.01", "0.2", "0.79"), ("0.1", "0.2", "0.7")):
         assert run(monkeypatch, "Example_MDMTN_MM_withSparsity.py", "--k", *k, *make) == 0
-    study = [*SHORT[:7], "--resolution", "2", "--k0", "0.01", "0.1", "--output-dir", str(tmp_path), "--quiet"]
+    study = [*SHORT[:-1], "2", "--k0", "0.01", "0.1", "--output-dir", str(tmp_path), "--quiet"]
     assert run(monkeypatch, SCRIPT, *study) == 0
     assert (tmp_path / "Images" / "MultiDigits" / f"{SCRIPT.removesuffix('.py')}_3d.png").is_file()
     assert {row["k_0"] for row in table_of(tmp_path)} == {"0.01", "0.1"}

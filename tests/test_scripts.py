@@ -26,7 +26,8 @@ SHORT = [
     *("--num_epochs", "1", "--max_iter", "1", "--max_iter_search", "1", "--max_iter_retrain", "1"),
     *("--num_batchEpoch", "2", "--min_sparsRate", "0", "--sim_preference", "0.99", "--quiet"),
 ]
-EXAMPLES = sorted(path.name for path in ROOT.glob("Example_*.py"))
+EXAMPLES = sorted(path.name for path in ROOT.glob("Example_*Sparsity.py"))
+BASELINES = sorted(path.name for path in ROOT.glob("Example_*.py") if path.name not in EXAMPLES)
 PARAMETER_COUNTS = {
     ("MDMTN", "MultiMnist"): 311_490 + 4,
     ("HPS", "MultiMnist"): 22_350,
@@ -57,7 +58,12 @@ def test_there_are_twelve_training_scripts() -> None:
         for data in ("MM", "CM")
         for kind in ("withSparsity", "noSparsity")
     }
-    assert wanted <= set(EXAMPLES)
+    assert wanted == set(EXAMPLES)
+
+
+def test_there_are_eight_scripts_of_baselines() -> None:
+    names = ("HPS_MGDA", "MDMTN_MGDA", "KDMTL", "MTAN")
+    assert set(BASELINES) == {f"Example_{name}_{data}.py" for name in names for data in ("MM", "CM")}
 
 
 @pytest.mark.parametrize(("architecture", "backbone"), PARAMETER_COUNTS)
@@ -84,6 +90,21 @@ def test_demo_of_every_script_runs(script: str, tmp_path: Path, monkeypatch: pyt
     assert (results["k"][0] > 0) == (kind == "withSparsity")
     assert len(results["test_accuracy"]) == (1 if architecture == "STL" else 2)
     assert len(list(tmp_path.glob("src/Sparse_models/*.pth"))) == 1
+
+
+@pytest.mark.parametrize("script", BASELINES)
+def test_demo_of_every_baseline_runs(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--demo", "--output-dir", str(tmp_path), *SHORT]
+    flags += ["--teacher_max_iter", "1"] if "KDMTL" in script else []
+    assert run(monkeypatch, script, *flags) == 0
+    found = [json.loads(path.read_text()) for path in tmp_path.rglob("results.json")]
+    method = "MGDA" if "MGDA" in script else "KDMTL" if "KDMTL" in script else "WeightedSum"
+    runs = [content for content in found if content["parameters"]["method"] == method]
+    assert len(runs) == (2 if method == "MGDA" else 3 + 1)
+    assert len(found) - len(runs) == (2 if method == "KDMTL" else 0)  # the teachers
+    assert "test accuracy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", [0, 1])
@@ -157,7 +178,7 @@ def test_search_keeps_the_best_and_skips_what_is_done(
     assert len(list(tmp_path.glob("Images/MultiDigits/search_*.png"))) == 1
     assert run(monkeypatch, "Train_and_Test.py", *flags) == 0
     second = capsys.readouterr()
-    assert second.err.count("done before") == 3
+    assert second.out.count(" done, ") == 3
     assert second.out.splitlines()[-4:] == first.out.splitlines()[-4:]
 
 

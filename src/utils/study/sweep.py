@@ -53,7 +53,7 @@ class Trial:
     def files(self, folder: Path) -> RunFiles:
         """Where its files are in the folder of the sweep."""
         run = folder / self.name
-        return RunFiles(run, (run / "model.pth",), run, "run")
+        return RunFiles(run, (run / "model.pth",), run, "run", overview=False)
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,14 @@ class RunFiles:
         models: copies of the model.
         images: folder of the pictures.
         prefix: of the pictures' names.
+        overview: whether pictures of the data and the network are drawn, too; not for one run among many.
     """
 
     folder: Path
     models: tuple[Path, ...]
     images: Path
     prefix: str
+    overview: bool = True
 
     @property
     def config(self) -> Path:
@@ -131,7 +133,8 @@ class RunFiles:
 
     def as_text(self) -> dict[str, Any]:
         """Plain values for the run's configuration file."""
-        return {"models": [str(path) for path in self.models], "images": str(self.images), "prefix": self.prefix}
+        models = [str(path) for path in self.models]
+        return {"models": models, "images": str(self.images), "prefix": self.prefix, "overview": self.overview}
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,7 @@ def read_run(folder: Path) -> tuple[RunConfig, TrainingParameters, RunFiles]:
         parameters = TrainingParameters(**_with_tuples(content["parameters"]))
         files = content["files"]
         models = tuple(Path(path) for path in files["models"])
-        return config, parameters, RunFiles(folder, models, Path(files["images"]), files["prefix"])
+        return config, parameters, RunFiles(folder, models, Path(files["images"]), files["prefix"], files["overview"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} holds no run of this version (no readable run.json)") from error
 
@@ -429,10 +432,10 @@ def _draw(
     if parameters.with_sparsity:
         pictures.append(folder / f"{files.prefix}_rows.png")
         plots.draw_rows(pictures[-1], results.layers, f"{title}: rows of the sparse layers")
-    if problem.dataset is not None:
+    if files.overview and problem.dataset is not None:
         pictures.append(folder / "samples.png")
         plots.draw_samples(pictures[-1], problem.dataset)
-    if isinstance(problem.network, MDMTN):
+    if files.overview and isinstance(problem.network, MDMTN):
         pictures.append(folder / "MDMTN_diagram.png")
         plots.draw_diagram(pictures[-1], problem.architecture.num_outs, problem.task_names)
     return pictures
