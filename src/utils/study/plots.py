@@ -15,6 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -217,22 +218,27 @@ def draw_front(
         larger_is_better: for both columns.
     """
     drawn, on_front = np.asarray(values, dtype=np.float64)[:, :2], np.asarray(front, dtype=np.bool_)
-    figure = Figure(figsize=(11, max(5.5, 0.2 * len(points) + 1.5)), layout="constrained")
-    axis, table = figure.subplots(1, 2, width_ratios=(5, 3))
+    rows = _table_rows(points)
+    width = 0.067 * len(rows[0]) + 0.1  # inches: a letter of the table takes 0.602 of 8 points
+    figure = Figure(figsize=(7.2 + width, max(5.5, 0.2 * len(points) + 1.5)), layout="constrained")
+    axis, table = figure.subplots(1, 2, width_ratios=(7, width))
     axis.scatter(*drawn[~on_front].T, s=26, color=PALE_COLOUR, label="dominated", zorder=2)
     axis.scatter(*drawn[on_front].T, s=34, color=FRONT_COLOUR, label="non-dominated", zorder=3)
     _draw_staircase(axis, drawn[on_front], larger_is_better, color=FRONT_COLOUR, lw=1.2, zorder=1)
-    ringed = drawn[points.index(best)]
-    axis.scatter(*ringed, s=130, facecolors="none", edgecolors=BEST_COLOUR, linewidths=1.8, label="best", zorder=3)
+    x, y = drawn[points.index(best)]
+    axis.scatter(x, y, s=130, facecolors="none", edgecolors=BEST_COLOUR, linewidths=1.8, label="best", zorder=3)
     axis.set_xlabel(axis_names[0])
     axis.set_ylabel(axis_names[1])
     axis.margins(0.08)
     axis.grid(alpha=0.3)
-    _draw_table(table, points, on_front, best)
+    colours = np.where(on_front, FRONT_COLOUR, "#707070")
+    colours[points.index(best)] = BEST_COLOUR
+    _draw_table(table, rows, colours)
     figure.suptitle(title, fontsize=11)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     figure.draw_without_rendering()  # the numbers are placed on the final layout
-    _number_points(axis, drawn)
+    ahead = non_dominated(-drawn if larger_is_better else drawn)
+    _number_points(axis, drawn, np.where(ahead == larger_is_better, 45, 225))  # each on its side of the staircase
     _save(figure, path)
 
 
@@ -265,6 +271,7 @@ def draw_front_3d(
     axis.set_zlabel("$\\Omega$ (sparsity objective)")
     scale = ScalarMappable(BoundaryNorm(np.arange(len(choices) + 1) - 0.5, len(choices)), ListedColormap(shades))
     bar = figure.colorbar(scale, ax=axis, label="$k_0$", shrink=0.6, pad=0.1)
+    bar.minorticks_off()
     bar.set_ticks(range(len(choices)), labels=[f"{choice:g}" for choice in choices])
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
@@ -286,9 +293,10 @@ def draw_curves(
         task_names: one per task.
         title: of the picture.
     """
-    columns = min(6, ceil(sqrt(len(accuracies))))
-    rows = -(-len(accuracies) // columns)
-    figure = Figure(figsize=(max(5.0, 2.1 * columns), 1.1 + 1.7 * rows), layout="constrained")
+    count = len(accuracies)
+    columns = min(6, ceil(count / max(1, round(sqrt(count / 2)))))  # about twice as many columns as rows
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(6.0, 2.1 * columns), 1.3 + 1.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axis, run, label in zip(axes, accuracies, labels, strict=False):
         epochs = range(1, len(run) + 1)
@@ -298,9 +306,11 @@ def draw_curves(
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    for axis in axes[len(accuracies) :]:
+    for axis in axes[max(0, count - columns) : count]:  # nothing below it
+        axis.set_xlabel("epoch", fontsize=8)
+        axis.tick_params(labelbottom=True)
+    for axis in axes[count:]:
         axis.set_axis_off()
-    figure.supxlabel("epoch", fontsize=10)
     figure.supylabel("validation accuracy (%)", fontsize=10)
     figure.suptitle(title, fontsize=11)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(task_names), fontsize=9)
@@ -398,43 +408,50 @@ def _draw_staircase(axis: Axes, values: NDArray[np.float64], larger_is_better: b
     axis.plot(x, y, drawstyle="steps-pre" if larger_is_better else "steps-post", **style)
 
 
-def _draw_table(
-    axis: Axes, points: Sequence[StudyPointLike], on_front: NDArray[np.bool_], best: StudyPointLike
-) -> None:
+def _table_rows(points: Sequence[StudyPointLike]) -> list[str]:
+    """A head and a row per point, all of the same length."""
     shown = [", ".join(f"{value:.4g}" for value in point.k) for point in points]
     width = max(len(text) for text in shown)
-    axis.set_axis_off()
-    axis.set_xlim(0, 1)
-    axis.set_ylim(max(len(points), 20) + 1, -1)  # few points: rows from the top, not stretched
-    style: dict[str, Any] = {"family": "monospace", "fontsize": 8, "va": "center"}
-    axis.text(0, -0.3, f"    {'k':<{width}}  valid.  test  zero", fontweight="bold", **style)
+    rows = [f"    {'k':<{width}} {'valid.':>6} {'test':>6} {'zero':>5}"]
     for number, (point, text) in enumerate(zip(points, shown, strict=True), start=1):
         means = f"{np.mean(point.validation_accuracy):6.2f} {np.mean(point.test_accuracy):6.2f}"
-        colour = BEST_COLOUR if point is best else FRONT_COLOUR if on_front[number - 1] else "#707070"
-        axis.text(0, number, f"{number:>3} {text:<{width}} {means} {point.sparsity_rate:5.1f}", color=colour, **style)
-    axis.set_title("mean accuracies, zero rows (%)", fontsize=9)
+        rows.append(f"{number:>3} {text:<{width}} {means} {point.sparsity_rate:5.1f}")
+    return rows
 
 
-def _number_points(axis: Axes, values: NDArray[np.float64]) -> None:
-    """Numbers from 1 beside the points (n, 2), each at the nearest place that is free."""
-    scale: float = 72 / axis.figure.dpi
+def _draw_table(axis: Axes, rows: Sequence[str], colours: NDArray[np.str_]) -> None:
+    axis.set_axis_off()
+    axis.set_xlim(0, 1)
+    axis.set_ylim(max(len(rows), 21), -1)  # few points: rows from the top, not stretched
+    style: dict[str, Any] = {"family": "monospace", "fontsize": 8, "va": "center"}
+    axis.text(0, -0.3, rows[0], fontweight="bold", **style)
+    for place, (row, colour) in enumerate(zip(rows[1:], colours, strict=True), start=1):
+        axis.text(0, place, row, color=colour, **style)
+    axis.set_title("mean accuracies, zero rows (%)", fontsize=9, loc="right")
+
+
+def _number_points(axis: Axes, values: NDArray[np.float64], angles: NDArray[np.int_]) -> None:
+    """Numbers from 1 beside the points (n, 2), each at the nearest free place, from its angle (n,), degrees, on."""
+    scale = 72 / axis.figure.dpi
     places = axis.transData.transform(values) * scale
     low, high = np.array(axis.bbox.min) * scale, np.array(axis.bbox.max) * scale
+    halo = withStroke(linewidth=2.5, foreground="white")
+    turns = np.array([0, 30, -30, 60, -60, 90, -90, 120, -120, 150, -150, 180])
     taken = [(place, np.array([4.0, 4.0])) for place in places]  # centre and half the size, in points
-    for number, place in enumerate(places, start=1):
+    for number, (place, first) in enumerate(zip(places, angles, strict=True), start=1):
         half = np.array([2.6 * len(str(number)), 4.0])
-        for radius, angle in product((10.0, 16.0, 23.0, 31.0, 40.0, 50.0), np.radians(range(45, 405, 30))):
+        for radius, angle in product((11, 17, 24, 32, 41, 51), np.radians(first + turns)):
             centre = place + radius * np.array([np.cos(angle), np.sin(angle)])
             inside = (centre - half > low).all() and (centre + half < high).all()
             if inside and all((abs(centre - other) > half + size).any() for other, size in taken):
                 break
         else:  # nowhere: above the point
-            radius, centre = 10.0, place + np.array([0.0, 10.0])
+            radius, centre = 11, place + np.array([0, 11])
         taken.append((centre, half))
-        line = {"arrowstyle": "-", "lw": 0.5, "color": "#777777", "shrinkA": 0, "shrinkB": 2} if radius > 10 else None
+        line = {"arrowstyle": "-", "lw": 0.5, "color": "#777777", "shrinkA": 0, "shrinkB": 2} if radius > 11 else None
         axis.annotate(
             str(number), values[number - 1], centre - place, textcoords="offset points", arrowprops=line,
-            ha="center", va="center", fontsize=8, zorder=4,
+            ha="center", va="center", fontsize=8, zorder=4, path_effects=[halo],
         )  # fmt: skip
 
 

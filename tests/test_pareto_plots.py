@@ -1,0 +1,90 @@
+"""Pictures of fronts and curves: readable files for few, many, equal and three-objective points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from src.utils.study.pareto import hypervolume, non_dominated, reference_point
+from src.utils.study.plots import draw_curves, draw_front, draw_front_3d, draw_fronts
+
+TASKS = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A preference vector with made-up results."""
+
+    k: tuple[float, ...]
+    validation_losses: tuple[float, ...]
+    validation_accuracy: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+    omega: float
+    sparsity_rate: float
+
+
+def made_up(count: int, tasks: int = 2) -> list[Trained]:
+    """Points near a convex front, some of them dominated."""
+    rng = np.random.default_rng(count)
+    points = []
+    for shares in rng.dirichlet(np.ones(tasks), count):
+        losses = 0.05 + 0.5 * (1 - shares) ** 2 + rng.choice([0.0, 0.1])
+        accuracies = tuple((97 - 20 * losses).tolist())
+        k0 = float(rng.choice([0.0, 0.001, 0.1]))
+        k = (k0, *((1 - k0) * shares).tolist())
+        points.append(Trained(k, tuple(losses.tolist()), accuracies, accuracies, float(rng.uniform(0, 40)), 12.5))
+    return points
+
+
+def losses_of(points: list[Trained]) -> np.ndarray:
+    return np.array([point.validation_losses for point in points])
+
+
+def assert_picture(path: Path) -> None:
+    pixels = imread(path)
+    assert min(pixels.shape[:2]) > 300
+    assert pixels[..., :3].std() > 0.01
+
+
+@pytest.mark.parametrize("better", ["smaller", "larger"])
+@pytest.mark.parametrize("points", [made_up(1), made_up(2), made_up(18), made_up(3, tasks=3), made_up(1) * 4])
+def test_front_is_drawn(tmp_path: Path, points: list[Trained], better: str) -> None:
+    larger = better == "larger"
+    values = np.array([point.test_accuracy for point in points]) if larger else losses_of(points)
+    front = non_dominated(-values if larger else values)
+    path = tmp_path / "front.png"
+    draw_front(path, points, values, front, points[-1], TASKS, "title", larger_is_better=larger)
+    assert_picture(path)
+
+
+@pytest.mark.parametrize("points", [made_up(1), made_up(2), made_up(18), made_up(18, tasks=3), made_up(1) * 4])
+def test_front_of_three_objectives_is_drawn(tmp_path: Path, points: list[Trained]) -> None:
+    values = np.array([(*point.validation_losses, point.omega) for point in points])
+    front = non_dominated(values)
+    draw_front_3d(tmp_path / "front_3d.png", points, front, TASKS, "title")
+    draw_front(tmp_path / "pair.png", points, values, front, points[0], TASKS, "title")
+    assert_picture(tmp_path / "front_3d.png")
+    assert_picture(tmp_path / "pair.png")
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 18])
+def test_curves_are_drawn(tmp_path: Path, count: int) -> None:
+    accuracies = np.array([[51.0, 60.0], [52.0, 60.0], [53.0, 60.0]])  # (epochs, tasks)
+    labels = [f"k = (0.001, {number / 20:g}, {0.999 - number / 20:g})" for number in range(count)]
+    draw_curves(tmp_path / "curves.png", [accuracies] * count, labels, TASKS, "title")
+    assert_picture(tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("larger", [False, True])
+def test_fronts_of_several_studies_are_drawn(tmp_path: Path, larger: bool) -> None:
+    sets = {"all": made_up(18), "few": made_up(2), "one": made_up(1), "equal": made_up(1) * 3}
+    fronts = {name: losses_of(points) * (-1 if larger else 1) for name, points in sets.items()}
+    minimised = {name: losses_of(points) for name, points in sets.items()}
+    corner = reference_point(minimised.values())
+    volumes = {name: hypervolume(values, corner) for name, values in minimised.items()}
+    draw_fronts(tmp_path / "fronts.png", fronts, TASKS, volumes, "title", larger_is_better=larger)
+    assert_picture(tmp_path / "fronts.png")
