@@ -52,7 +52,7 @@ from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
 from src.utils.study.sweep import Workers
 from src.utils.study.teachers import train_teachers
-from src.utils.training.defaults import SEARCH, default_parameters
+from src.utils.training.defaults import SEARCH, STUDY, default_parameters
 from src.utils.training.engine import Observer, evaluate
 from src.utils.training.methods import METHODS
 from src.utils.training.parameters import TrainingParameters
@@ -135,7 +135,8 @@ def run_searched_example(
 
 def run_pareto_study(script: str, architecture: str, dataset: str, *, description: str | None, **defaults: Any) -> None:
     """What a Pareto-front study does; leaves with an exit code. Arguments as in :func:`run_example`."""
-    plan = _Plan(Path(script).stem, architecture, dataset, None, None, {"Sparsity_study": False, **defaults})
+    defaults = {"Sparsity_study": False, **STUDY, **defaults}
+    plan = _Plan(Path(script).stem, architecture, dataset, None, None, defaults)
     sys.exit(exit_code(lambda: _study(plan, sys.argv[1:], description)))
 
 

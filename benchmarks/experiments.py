@@ -26,13 +26,14 @@ def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side [1]")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each setting, from seeds 0, 1, ... [1]")
     parser.add_argument("--output-dir", type=Path, required=True, help="where everything is written")
+    parser.add_argument("--t_update", default="exact", help="how t is found: exact or optimizer [exact]")
     return parser.parse_args()
 
 
 def parameters_of(flags: argparse.Namespace, *, sparsity: bool, **values: Any) -> TrainingParameters:
     """The data set's defaults with other values."""
     defaults = default_parameters("MultiMnist", flags.architecture, method="Chebyshev", sparsity=sparsity, demo=False)
-    return TrainingParameters(**{**defaults, **values})
+    return TrainingParameters(**{**defaults, "t_update": flags.t_update, **values})
 
 
 def run_experiment(name: str, flags: argparse.Namespace, settings: dict[str, TrainingParameters]) -> SweepOutcome:

@@ -106,6 +106,7 @@ def _draw(path: Path, rows: list[Row]) -> None:
         losses.annotate(f"{row.k1:g} : {row.k2:g}", (row.f1, row.f2), (4, 4), textcoords="offset points", fontsize=8)
     losses.set_xlabel("$f_1$, training loss of the first task")
     losses.set_ylabel("$f_2$, of the second")
+    losses.margins(x=0.12)
     for axis in (ratios, losses):
         axis.grid(alpha=0.3)
     write_picture(path, lambda file: figure.savefig(file, format="png", dpi=130))

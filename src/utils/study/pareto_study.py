@@ -379,7 +379,7 @@ def _report(study: Study) -> str:
         starts,
         "",
         f"with its zero rows held, for at most {parameters.max_iter} iterations of {parameters.num_epochs} epochs "
-        f"(seed {study.config.seed}); the epoch with the best mean validation accuracy counts.",
+        f"(seed {study.config.seed}); the epoch whose validation losses have the best weighted Chebyshev value counts.",
         "",
         "## Result",
         "",

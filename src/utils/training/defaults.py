@@ -62,6 +62,9 @@ _METHOD: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
+# Pareto studies: the multipliers have to settle while the learning rate is large.
+STUDY: Mapping[str, Any] = MappingProxyType({"mu": 10.0, "rho": 1.2, "lr_sched_coef": 0.7})
+
 # The searches that come before: 50 epochs on a share of the images.
 SEARCH: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"KDMTL": {"max_iter": 2, "train_share": 0.2}, "MTAN": {"max_iter": 2, "train_share": 0.5}}

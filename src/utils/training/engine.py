@@ -91,13 +91,15 @@ class Phase:
         sparsity: whether the sparsity objective is in play.
         rule: what happens to the rows.
         accepts: which epochs' models may be kept; if none is accepted the best of all is.
+        merit: the accepted epoch with the greatest is kept; of equal ones the sparsest, then the first.
     """
 
     name: str
     iterations: int
     sparsity: bool
     rule: RowRule
-    accepts: Callable[[EpochRecord], bool]
+    accepts: Callable[[EpochRecord], bool] = lambda record: True
+    merit: Callable[[EpochRecord], float] = lambda record: record.mean_accuracy
 
 
 class Observer:
@@ -194,7 +196,7 @@ class Trainer:
         return self.parameters.make_optimizer(groups, next(self.model.parameters()).device)
 
     def run(self, phase: Phase) -> Snapshot:
-        """Train one phase and return the best model it accepts, on validation accuracy.
+        """Train one phase and return the best model it accepts.
 
         The model is left in the state of the last epoch. A phase that an interrupted run had finished
         returns what it found then.
@@ -285,7 +287,7 @@ class Trainer:
 
     def _keep_best(self, phase: Phase, record: EpochRecord) -> None:
         def merit(candidate: EpochRecord) -> tuple[bool, float, float]:
-            return phase.accepts(candidate), candidate.mean_accuracy, candidate.sparsity_rate
+            return phase.accepts(candidate), phase.merit(candidate), candidate.sparsity_rate
 
         if self._best is None or merit(record) > merit(self._best.record):
             self._best = Snapshot(copy.deepcopy(self.model.state_dict()), record)

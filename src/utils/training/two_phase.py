@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from src.models.multi_task import MultiTaskNetwork
+from src.utils.objectives.chebyshev import chebyshev_value
 from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
@@ -103,12 +104,15 @@ def train(trainer: Trainer) -> TrainingOutcome:
     not ``Sparsity_study``                    zero rows of the network kept, ``max_iter`` iterations
     ========================================  =====================================================
 
+    The model kept is the most accurate one on the validation data, in a Pareto study the one with the best
+    :func:`trade_off`.
+
     The sparsity objective is in play in the search only: afterwards the zero rows are fixed, and the tasks use
     what is left as they can.
     """
     parameters = trainer.parameters
     if not parameters.with_sparsity and parameters.Sparsity_study:
-        best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows(), accepts=lambda _: True))
+        best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
         trainer.model.load_state_dict(best.model)
         return TrainingOutcome(best, None, None)
     found = _search(trainer) if parameters.is_search and parameters.Sparsity_study else None
@@ -139,7 +143,18 @@ def _retrain_phase(trainer: Trainer) -> Phase:
     parameters, weights = trainer.parameters, trainer.sparse_weights
     rule = PatternRule(weights, {name: _pattern(trainer, weight) for name, weight in weights.items()})
     iterations = parameters.max_iter_retrain if parameters.Sparsity_study else parameters.max_iter
-    return Phase(RETRAIN, iterations, sparsity=False, rule=rule, accepts=lambda _: True)
+    if parameters.Sparsity_study:
+        return Phase(RETRAIN, iterations, sparsity=False, rule=rule)
+    return Phase(RETRAIN, iterations, sparsity=False, rule=rule, merit=lambda record: trade_off(record, parameters))
+
+
+def trade_off(record: EpochRecord, parameters: TrainingParameters) -> float:
+    """Minus the weighted Chebyshev value of an epoch's validation losses: how well it is what k asks for.
+
+    The most accurate epoch of a vector far from the middle would be one from before the multipliers moved.
+    """
+    losses, k, a = (torch.tensor(v) for v in (record.validation_losses, parameters.w[1:], parameters.a[1:]))
+    return -float(chebyshev_value(losses, k, a, parameters.epsilon))
 
 
 def _pattern(trainer: Trainer, weight: Tensor) -> RowPattern:
