@@ -39,7 +39,7 @@ class TrainingParameters:
         UserError: naming the parameter, its value and what is allowed.
     """
 
-    method: str = _parameter("Chebyshev", "training method: Chebyshev, WeightedSum, MGDA, KDMTL")
+    method: str = _parameter("Chebyshev", "training method, by its name in methods.py")
     w: tuple[float, ...] = _parameter((1e-3, 0.2, 0.799), "preference vector k: sparsity, task 1, ..., task m")
     a: tuple[float, ...] = _parameter((0.0, 0.0, 0.0), "reference point, one number per objective")
     epsilon: float = _parameter(1e-4, "coefficient of the augmentation term of the Chebyshev scalarization")
