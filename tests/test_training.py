@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from Data_loaders.loaders import Splits
+from Data_loaders.loaders import Splits, share_of_training
 from src.utils.errors import UserError
+from src.utils.objectives.augmented_lagrangian import project_simplex
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.training.chebyshev_method import ChebyshevMethod
@@ -312,3 +313,42 @@ def test_retraining_only_keeps_the_zero_rows_it_starts_from(splits: Splits) -> N
             zeros = zero_rows(to_rows(weight))
             assert zeros[::2].all()
             assert not zeros[1::2].any()
+
+
+def test_a_pareto_study_keeps_the_epoch_that_is_what_k_asks_for(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.9, 0.1), Sparsity_study=False, max_iter=4, num_epochs=1, lr=0.02)
+    outcome = train(trainer)
+    values = [max(0.9 * record.validation_losses[0], 0.1 * record.validation_losses[1]) for record in trainer.history]
+    assert outcome.best.record.epoch == values.index(min(values)) + 1
+
+
+def test_validation_losses_are_measured_on_the_validation_data(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=1)
+    train(trainer)
+    best = max(trainer.history, key=lambda record: record.mean_accuracy)
+    assert evaluate(trainer.model, splits.validation).losses == pytest.approx(best.validation_losses, rel=1e-5)
+
+
+def test_history_has_the_kkt_residuals_and_the_gap_of_its_objectives(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.3, 0.7), max_iter=2, mu=10.0)
+    train(trainer)
+    for record in trainer.history:
+        c = torch.tensor(record.weighted_objectives[1:], dtype=torch.float64)
+        lam = torch.tensor(record.lam[1:], dtype=torch.float64)
+        v = lam + record.details["mu"] * c
+        new = project_simplex(v)
+        assert record.details["multiplier_sum"] == pytest.approx(0, abs=1e-5)
+        gap = float((c.max() - c[new > 1e-3].min()) / c.max())
+        assert record.details["chebyshev_gap"] == pytest.approx(gap, abs=1e-4)
+        g = c - record.details["t"]
+        assert record.details["feasibility"] == pytest.approx(max(0.0, float(g.max())), abs=1e-5)
+        assert record.details["complementarity"] == pytest.approx(float((new * g).abs().max()), abs=1e-5)
+
+
+def test_a_share_of_the_training_images_is_a_fixed_random_part(splits: Splits) -> None:
+    half, again, other = (share_of_training(splits, 0.5, seed) for seed in (0, 0, 1))
+    assert len(half.train) == round(len(splits.train) / 2)
+    assert torch.equal(half.train.images, again.train.images)
+    assert not torch.equal(half.train.labels, other.train.labels)
+    assert share_of_training(splits, 1.0, 0) is splits
+    assert half.validation is splits.validation
