@@ -90,16 +90,16 @@ class Phase:
         iterations: of ``num_epochs`` epochs each.
         sparsity: whether the sparsity objective is in play.
         rule: what happens to the rows.
-        accepts: which epochs' models may be kept; if none is accepted the best of all is.
-        merit: the accepted epoch with the greatest is kept; of equal ones the sparsest, then the first.
+        merit: the epoch with the greatest is kept; of equal ones the sparsest, the most accurate, the first.
+        enough: which merits ``tol_epochs`` may end the phase with.
     """
 
     name: str
     iterations: int
     sparsity: bool
     rule: RowRule
-    accepts: Callable[[EpochRecord], bool] = lambda record: True
     merit: Callable[[EpochRecord], float] = lambda record: record.mean_accuracy
+    enough: Callable[[float], bool] = lambda merit: True
 
 
 class Observer:
@@ -196,7 +196,7 @@ class Trainer:
         return self.parameters.make_optimizer(groups, next(self.model.parameters()).device)
 
     def run(self, phase: Phase) -> Snapshot:
-        """Train one phase and return the best model it accepts.
+        """Train one phase and return its best model.
 
         The model is left in the state of the last epoch. A phase that an interrupted run had finished
         returns what it found then.
@@ -286,15 +286,15 @@ class Trainer:
         return training_batches(self.splits, parameters.batch_size, seed, parameters.num_batchEpoch)
 
     def _keep_best(self, phase: Phase, record: EpochRecord) -> None:
-        def merit(candidate: EpochRecord) -> tuple[bool, float, float]:
-            return phase.accepts(candidate), phase.merit(candidate), candidate.sparsity_rate
+        def merit(candidate: EpochRecord) -> tuple[float, float, float]:
+            return phase.merit(candidate), candidate.sparsity_rate, candidate.mean_accuracy
 
         if self._best is None or merit(record) > merit(self._best.record):
             self._best = Snapshot(copy.deepcopy(self.model.state_dict()), record)
 
     def _tired(self, phase: Phase) -> bool:
-        """Whether ``tol_epochs`` epochs went by since the best accepted model of this phase."""
-        if self.parameters.tol_epochs is None or self._best is None or not phase.accepts(self._best.record):
+        """Whether ``tol_epochs`` epochs went by since the best model of this phase, and that is good enough."""
+        if self.parameters.tol_epochs is None or self._best is None or not phase.enough(phase.merit(self._best.record)):
             return False
         return self.history[-1].epoch - self._best.record.epoch >= self.parameters.tol_epochs
 

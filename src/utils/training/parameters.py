@@ -70,7 +70,7 @@ class TrainingParameters:
     beta1: float = _parameter(0.8, "first GrOWL coefficient")
     beta2: float = _parameter(0.2, "second GrOWL coefficient")
     skip_layer: int = _parameter(1, "layers with this number of inputs are left out of GrOWL (the input layers)")
-    min_sparsRate: float = _parameter(20.0, "least sparsity rate, percent, of the model that phase 1 keeps")
+    min_sparsRate: float = _parameter(20.0, "least sparsity rate, percent, that phase 1 should reach")
     max_layerSRate: float = _parameter(0.8, "largest share of zero rows in a layer, 0 to 1")
     sim_preference: float = _parameter(0.7, "preference of affinity propagation: larger means less sharing")
     is_search: bool = _parameter(True, "phase 1, then phase 2; no: phase 2 only, from a given sparse model")
