@@ -337,6 +337,8 @@ def _teacher_parameters(plan: _Plan, arguments: Sequence[str], max_iter: int | N
 
 
 def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> None:
+    if "--demo" in arguments:
+        plan = replace(plan, defaults={**plan.defaults, "max_iter": DEMO_STUDY_ITERATIONS})
     parser = _parser(plan, plan.initial(arguments), description)
     _add_worker_flags(parser)
     parser.add_argument("--k0", type=_number, nargs="+", help="one study over the models trained with each of these k0")
@@ -423,7 +425,7 @@ def _test(arguments: Sequence[str]) -> None:
     show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
 
 
-DEMO_CANDIDATES = 3
+DEMO_CANDIDATES, DEMO_STUDY_ITERATIONS = 3, 3
 
 _CONFIG_FLAGS = {
     "task": "train this task only, from 0 (STL); none: all",
