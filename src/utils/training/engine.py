@@ -91,7 +91,6 @@ class Phase:
         sparsity: whether the sparsity objective is in play.
         rule: what happens to the rows.
         merit: the epoch with the greatest is kept; of equal ones the sparsest, the most accurate, the first.
-        enough: which merits ``tol_epochs`` may end the phase with.
     """
 
     name: str
@@ -99,7 +98,6 @@ class Phase:
     sparsity: bool
     rule: RowRule
     merit: Callable[[EpochRecord], float] = lambda record: record.mean_accuracy
-    enough: Callable[[float], bool] = lambda merit: True
 
 
 class Observer:
@@ -213,7 +211,7 @@ class Trainer:
             record = self._epoch(phase, optimizer, epoch, epochs)
             self.history.append(record)
             self._keep_best(phase, record)
-            last = epoch + 1 == epochs or self._tired(phase)
+            last = epoch + 1 == epochs or self._tired()
             if last:
                 assert self._best is not None
                 self.finished[phase.name] = self._best
@@ -292,9 +290,9 @@ class Trainer:
         if self._best is None or merit(record) > merit(self._best.record):
             self._best = Snapshot(copy.deepcopy(self.model.state_dict()), record)
 
-    def _tired(self, phase: Phase) -> bool:
-        """Whether ``tol_epochs`` epochs went by since the best model of this phase, and that is good enough."""
-        if self.parameters.tol_epochs is None or self._best is None or not phase.enough(phase.merit(self._best.record)):
+    def _tired(self) -> bool:
+        """Whether ``tol_epochs`` epochs went by since the best model of this phase."""
+        if self.parameters.tol_epochs is None or self._best is None:
             return False
         return self.history[-1].epoch - self._best.record.epoch >= self.parameters.tol_epochs
 

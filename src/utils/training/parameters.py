@@ -48,7 +48,9 @@ class TrainingParameters:
     max_iter_search: int = _parameter(3, "iterations of phase 1, the search for a sparse model")
     max_iter_retrain: int = _parameter(10, "iterations of phase 2, the retraining of the sparse model")
     num_epochs: int = _parameter(3, "epochs per iteration")
-    tol_epochs: int | None = _parameter(None, "end a phase after so many epochs without a better model; none: never")
+    tol_epochs: int | None = _parameter(
+        None, "end a training or phase 2 after so many epochs without a better model; none: never"
+    )
     num_batchEpoch: int | None = _parameter(None, "batches per epoch; none: all")
     train_share: float = _parameter(1.0, "share of the training images that is used, above 0, at most 1")
     batch_size: int = _parameter(256, "images per training batch")

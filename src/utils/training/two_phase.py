@@ -104,8 +104,8 @@ def train(trainer: Trainer) -> TrainingOutcome:
     not ``Sparsity_study``                    zero rows of the network kept, ``max_iter`` iterations
     ========================================  =====================================================
 
-    The search keeps its sparsest model: k_0 and ``max_layerSRate`` decide how sparse, not the chances of an epoch's
-    accuracy, which retraining makes up for. The other phases keep the most accurate model on the validation data, in a
+    The search ends with its last model: k_0 and ``max_layerSRate`` decide how sparse it is, not the chances of an
+    epoch's accuracy, which retraining makes up for. The other phases keep the most accurate model on the validation data, in a
     Pareto study the one with the best :func:`trade_off`.
 
     The sparsity objective is in play in the search only: afterwards the zero rows are fixed, and the tasks use
@@ -125,23 +125,13 @@ def train(trainer: Trainer) -> TrainingOutcome:
 def _search(trainer: Trainer) -> Snapshot:
     parameters = trainer.parameters
 
-    def sparse_enough(rate: float) -> bool:
-        return rate >= parameters.min_sparsRate
-
-    phase = Phase(
-        SEARCH,
-        parameters.max_iter_search,
-        sparsity=True,
-        rule=SearchRule(trainer.model, parameters),
-        merit=lambda record: record.sparsity_rate,
-        enough=sparse_enough,
-    )
-    found = trainer.run(phase)
-    if not sparse_enough(found.record.sparsity_rate):
+    rule = SearchRule(trainer.model, parameters)
+    last = lambda record: record.epoch  # noqa: E731
+    found = trainer.run(Phase(SEARCH, parameters.max_iter_search, sparsity=True, rule=rule, merit=last))
+    if found.record.sparsity_rate < parameters.min_sparsRate:
         trainer.observer.message(
-            f"no model of phase 1 reached min_sparsRate = {parameters.min_sparsRate:g} %: the sparsest one, "
-            f"with {found.record.sparsity_rate:.1f} % zero rows, is retrained; "
-            "raise k_0, max_layerSRate or max_iter_search"
+            f"phase 1 did not reach min_sparsRate = {parameters.min_sparsRate:g} %: its model, with "
+            f"{found.record.sparsity_rate:.1f} % zero rows, is retrained; raise k_0, max_layerSRate or max_iter_search"
         )
     trainer.model.load_state_dict(found.model)
     return found
