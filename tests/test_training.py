@@ -186,7 +186,7 @@ def test_sparsity_that_cannot_be_reached_is_said_aloud(splits: Splits) -> None:
     messages = Messages()
     outcome = train(make_trainer(splits, messages, min_sparsRate=90.0, max_layerSRate=0.5))
     assert outcome.reached_min_sparsRate is False
-    assert any("reached min_sparsRate = 90 %" in text for text in messages.texts)
+    assert any("did not reach min_sparsRate = 90 %" in text for text in messages.texts)
 
 
 def test_phase_1_ends_with_its_last_model(splits: Splits) -> None:

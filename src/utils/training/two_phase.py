@@ -105,8 +105,8 @@ def train(trainer: Trainer) -> TrainingOutcome:
     ========================================  =====================================================
 
     The search ends with its last model: k_0 and ``max_layerSRate`` decide how sparse it is, not the chances of an
-    epoch's accuracy, which retraining makes up for. The other phases keep the most accurate model on the validation data, in a
-    Pareto study the one with the best :func:`trade_off`.
+    epoch's accuracy, which retraining makes up for. The other phases keep the most accurate model on the validation
+    data, in a Pareto study the one with the best :func:`trade_off`.
 
     The sparsity objective is in play in the search only: afterwards the zero rows are fixed, and the tasks use
     what is left as they can.
