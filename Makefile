@@ -14,7 +14,7 @@ demo: $(CORE)  ## train a sparse MDMTN on bundled digits, without any download
 	$(BIN)/python Example_MDMTN_MM_withSparsity.py --demo
 
 test: lint  ## style, types and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(DEV)  ## the slow tests, real data among them
 	$(BIN)/python -m pytest -m slow

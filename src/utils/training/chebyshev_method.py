@@ -12,7 +12,6 @@ from src.utils.objectives.augmented_lagrangian import augmented_lagrangian, mult
 from src.utils.objectives.chebyshev import chebyshev_terms
 from src.utils.objectives.optimality import chebyshev_gap, kkt_residuals
 from src.utils.training.method import Method, MethodState
-from src.utils.training.parameters import TrainingParameters
 
 
 class ChebyshevMethod(Method):
@@ -34,19 +33,13 @@ class ChebyshevMethod(Method):
     t: nn.Parameter | None
     uses_sparsity = True
 
-    def __init__(
-        self,
-        model: MultiTaskNetwork,
-        parameters: TrainingParameters,
-        device: torch.device,
-        teachers: Sequence[nn.Module] = (),
-    ) -> None:
-        super().__init__(model, parameters, device, teachers)
+    def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
+        parameters = self._settings
         self.register_buffer("a", self.k.new_tensor(parameters.a))
         self.register_buffer("lam", (self.k > 0) / (self.k > 0).sum())
         self.register_buffer("mu", self.k.new_tensor(parameters.mu))
         trained = parameters.t_update == "optimizer"
-        self.register_parameter("t", nn.Parameter(torch.zeros((), device=device)) if trained else None)
+        self.register_parameter("t", nn.Parameter(self.k.new_zeros(())) if trained else None)
         self.start_phase(sparsity=parameters.with_sparsity)
 
     def start_phase(self, *, sparsity: bool) -> None:

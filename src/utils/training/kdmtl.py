@@ -12,7 +12,6 @@ from torch.nn import functional
 from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
 from src.utils.errors import UserError
 from src.utils.training.method import Method, MethodState
-from src.utils.training.parameters import TrainingParameters
 
 ADAPTOR_WEIGHT_DECAY = 5e-4
 
@@ -43,14 +42,8 @@ class KDMTL(Method):
     distillation: Tensor
     uses_teachers = True
 
-    def __init__(
-        self,
-        model: MultiTaskNetwork,
-        parameters: TrainingParameters,
-        device: torch.device,
-        teachers: Sequence[nn.Module] = (),
-    ) -> None:
-        super().__init__(model, parameters, device, teachers)
+    def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
+        parameters = self._settings
         student = _with_trunk(model, "network")
         own = [_with_trunk(teacher, f"teacher of task {task}") for task, teacher in enumerate(teachers)]
         if len(parameters.distillation) != len(own):
@@ -61,9 +54,8 @@ class KDMTL(Method):
         self._teachers = tuple(teacher.eval() for teacher in own)  # a tuple is not registered: no part of checkpoints
         self.adaptors = nn.ModuleList(
             nn.Sequential(nn.Linear(student.features, teacher.features), nn.ReLU()) for teacher in own
-        ).to(device)
-        weights = torch.tensor(parameters.distillation, dtype=self.k.dtype, device=device)
-        self.register_buffer("distillation", weights)
+        ).to(self.k.device)
+        self.register_buffer("distillation", self.k.new_tensor(parameters.distillation))
         self.start_epoch()
 
     def start_epoch(self) -> None:

@@ -73,6 +73,11 @@ class Method(nn.Module, ABC):
         wanted = parameters.num_tasks - 1 if self.uses_teachers else 0
         if len(teachers) != wanted:
             raise UserError(f"there are {len(teachers)} teachers; allowed for method {parameters.method}: {wanted}")
+        self._set_up(model, teachers)
+
+    @abstractmethod
+    def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
+        """What a method adds to the constructor: its buffers, its own parameters, what else it refuses."""
 
     def start_phase(self, *, sparsity: bool) -> None:
         """A phase starts, with the sparsity objective in play or without."""

@@ -11,7 +11,6 @@ from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
 from src.utils.errors import UserError
 from src.utils.objectives.min_norm import common_descent_weights, gram_matrix
 from src.utils.training.method import Method, MethodState
-from src.utils.training.parameters import TrainingParameters
 
 
 class MGDA(Method):
@@ -35,14 +34,8 @@ class MGDA(Method):
     Desideri, Multiple-gradient descent algorithm (2012).
     """
 
-    def __init__(
-        self,
-        model: MultiTaskNetwork,
-        parameters: TrainingParameters,
-        device: torch.device,
-        teachers: Sequence[nn.Module] = (),
-    ) -> None:
-        super().__init__(model, parameters, device, teachers)
+    def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
+        parameters = self._settings
         if parameters.mgda_ub and not isinstance(model, TrunkNetwork):
             raise UserError(f"mgda_ub is True; allowed for {type(model).__name__}: False, it has no single trunk")
         self._kind = parameters.gradient_normalisation

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.training.method import Method, MethodState
-from src.utils.training.parameters import TrainingParameters
 
 
 class WeightedSum(Method):
@@ -21,16 +19,9 @@ class WeightedSum(Method):
     lam: Tensor
     uses_sparsity = True
 
-    def __init__(
-        self,
-        model: MultiTaskNetwork,
-        parameters: TrainingParameters,
-        device: torch.device,
-        teachers: Sequence[nn.Module] = (),
-    ) -> None:
-        super().__init__(model, parameters, device, teachers)
+    def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
         self.register_buffer("lam", self.k.clone())
-        self.start_phase(sparsity=parameters.with_sparsity)
+        self.start_phase(sparsity=self._settings.with_sparsity)
 
     def start_phase(self, *, sparsity: bool) -> None:
         """Put the sparsity objective in or out of play."""
