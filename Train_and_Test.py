@@ -13,7 +13,6 @@ them lists its flags.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import types
 import typing
@@ -21,8 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: same seed, same result
 
 import torch
 from torch import nn
@@ -37,6 +34,7 @@ from src.utils.console import (
     ConsoleSweepObserver,
     show_accuracies,
     show_comparison,
+    show_failures,
     show_repetitions,
     show_rows,
     show_run,
@@ -54,7 +52,7 @@ from src.utils.study.sweep import Workers
 from src.utils.study.teachers import train_teachers
 from src.utils.training.defaults import SEARCH, STUDY, default_parameters
 from src.utils.training.engine import Observer, evaluate
-from src.utils.training.methods import METHODS
+from src.utils.training.methods import METHODS, check_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.run import (
     DEVICES,
@@ -174,8 +172,10 @@ def train_and_test(
     tasks = splits.train.labels.shape[1]
     device = "cuda" if splits.train.images.is_cuda else "cpu"
     config = RunConfig(script=name, architecture="own", dataset=name, seed=seed, output_dir=output_dir, device=device)
+    training = network.training
     with torch.no_grad():
-        outputs = network(splits.validation.images[:2])
+        outputs = network.eval()(splits.validation.images[:2])
+    network.train(training)
     architecture = Architecture("own", name, tuple(output.shape[1] for output in outputs))
     names = tuple(task_names or (f"task {task + 1}" for task in range(tasks)))
     problem = Problem(name, names, splits, architecture, network, teachers=tuple(teachers))
@@ -225,24 +225,23 @@ def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] in commands:
         commands[arguments[0]](arguments[1:])
         return
-    plan = _plan_from(arguments, needs_k=True)
-    if plan is not None:
-        _train(plan, arguments, __doc__)
+    _train(_plan_from(arguments, needs_k=True), arguments, __doc__)
 
 
-def _plan_from(arguments: Sequence[str], *, needs_k: bool) -> _Plan | None:
-    """Read the flags that decide which defaults hold; None if only help was asked for."""
+def _plan_from(arguments: Sequence[str], *, needs_k: bool) -> _Plan:
+    """Read the flags that decide which defaults hold."""
     parser = Parser(description=__doc__, add_help=False)
     _add_choice_flags(parser)
     parser.add_argument("--k", "--w", dest="w", type=_number, nargs="+")
     parser.add_argument("--task", type=_whole)
     parser.add_argument("--method", default="Chebyshev")
+    parser.add_argument("--resume")
+    parser.add_argument("-h", "--help", action="store_true")
     known, _ = parser.parse_known_args(arguments)
     k = tuple(known.w) if known.w else None
-    if needs_k and k is None and not {"--help", "-h", "--resume"} & set(arguments):
+    if needs_k and k is None and not (known.help or known.resume):
         raise UserError("the preference vector is missing; give it with --k")
-    defaults = {"method": known.method}
-    return _Plan("Train_and_Test", known.architecture, known.dataset, k, known.task, defaults)
+    return _Plan("Train_and_Test", known.architecture, known.dataset, k, known.task, {"method": known.method})
 
 
 def _train(plan: _Plan, arguments: Sequence[str], description: str | None) -> None:
@@ -259,15 +258,16 @@ def _train(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
 def _search(arguments: Sequence[str]) -> None:
     """Train a family of preference vectors and keep the best."""
     plan = _plan_from(arguments, needs_k=False)
-    assert plan is not None
     k0 = Parser(add_help=False)
     k0.add_argument("--k0", type=_number, default=1e-3, help="preference of the sparsity objective [0.001]")
     k0.add_argument("--resolution", type=_whole, help="train a lattice of this resolution over the tasks instead")
     chosen, _ = k0.parse_known_args(arguments)
     tasks = 1 if plan.architecture == "STL" else 2
-    vectors = preference_family(chosen.k0, tasks, chosen.resolution or (1 if tasks == 1 else None))
+    resolution = 1 if tasks == 1 and chosen.resolution is None else chosen.resolution
+    vectors = preference_family(chosen.k0, tasks, resolution)
     plan = replace(plan, k=vectors[0])
-    parser = _parser(plan, plan.initial(arguments), _search.__doc__, parents=[k0])
+    parser = _parser(plan, plan.initial(arguments), _search.__doc__, parents=[k0], without=("w", "num_tasks"))
+    parser.prog += " search"
     _add_worker_flags(parser)
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
@@ -296,7 +296,6 @@ def _search_and_train(
     plan: _Plan, candidates: Sequence[Mapping[str, Any]], arguments: Sequence[str], description: str | None
 ) -> None:
     initial = plan.initial(arguments)
-    method = METHODS[initial["method"]]
     parser = _parser(plan, initial, description)
     parser.add_argument("--resume", metavar="RUN", help="go on with the interrupted final training in this folder")
     _add_worker_flags(parser)
@@ -307,23 +306,24 @@ def _search_and_train(
         kind = _converter(typing.get_type_hints(TrainingParameters)[name])
         parser.add_argument(f"--search_{name}", type=kind, default=short[name], help=_help(text, short[name]),
                             metavar="VALUE")  # fmt: skip
-    if method.uses_teachers:
-        parser.add_argument(
-            "--teacher_max_iter", type=_whole, metavar="VALUE", help="iterations of a teacher's training"
-        )
+    parser.add_argument("--teacher_max_iter", type=_whole, metavar="VALUE", help="KDMTL: iterations of the teachers")
     flags = parser.parse_args(arguments)
     observer = ConsoleObserver(quiet=flags.quiet)
     if flags.resume:
         show_run(resume_run(Path(flags.resume), observer))
         return
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
-    names, sweep_observer = _task_names(config), ConsoleSweepObserver(quiet=flags.quiet)
-    if method.uses_teachers and not config.teachers:
-        teacher = _teacher_parameters(plan, arguments, flags.teacher_max_iter)
-        config = replace(config, teachers=train_teachers(config, teacher, names, workers, sweep_observer))
     trial = parameters.changed(max_iter=flags.search_max_iter, train_share=flags.search_train_share)
+    for candidate in candidates:
+        check_method(trial.changed(**candidate))
+    teacher = _teacher_parameters(plan, arguments, flags.teacher_max_iter)
+    names, sweep_observer = _task_names(config), ConsoleSweepObserver(quiet=flags.quiet)
+    if METHODS[parameters.method].uses_teachers and not config.teachers:
+        config = replace(config, teachers=train_teachers(config, teacher, names, workers, sweep_observer))
     outcome = search(config, trial, candidates, names, workers, sweep_observer)
-    if not flags.quiet:
+    if flags.quiet:
+        show_failures(outcome.failures)
+    else:
         show_search(outcome, names)
     best, _ = outcome.candidates[outcome.best]
     show_run(start_run(config, parameters.changed(**best), observer))
@@ -339,18 +339,17 @@ def _teacher_parameters(plan: _Plan, arguments: Sequence[str], max_iter: int | N
 def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> None:
     if "--demo" in arguments:
         plan = replace(plan, defaults={**plan.defaults, "max_iter": DEMO_STUDY_ITERATIONS})
-    parser = _parser(plan, plan.initial(arguments), description)
+    parser = _parser(plan, plan.initial(arguments), description, without=_NOT_IN_A_STUDY)
     _add_worker_flags(parser)
-    parser.add_argument("--k0", type=_number, nargs="+", help="one study over the models trained with each of these k0")
+    parser.add_argument("--k0", type=_number, nargs="+", help="study the best models of each of these k0 together")
     parser.add_argument("--resolution", type=_whole, help="a lattice of this resolution over the tasks as vectors")
     parser.add_argument("--box", type=_number, default=1e-2, help="epsilon-dominance: side of the boxes, loss [0.01]")
     parser.add_argument("--box_start", type=_number, default=0.0, help="epsilon-dominance: a corner of the boxes [0]")
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
+    check_method(parameters)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
-    if flags.demo and config.model is None:
-        _make_demo_model(plan, config, flags)
-    starts = _start_models(plan, config, flags.k0, observer)
+    starts = _start_models(plan, config, flags, observer)
     names = _task_names(config)
     outcome = pareto_study(
         replace(config, model=None),
@@ -367,22 +366,32 @@ def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
 
 
 def _start_models(
-    plan: _Plan, config: RunConfig, k0: Sequence[float] | None, observer: ConsoleSweepObserver
+    plan: _Plan, config: RunConfig, flags: argparse.Namespace, observer: ConsoleSweepObserver
 ) -> list[StartModel]:
-    """The file that is named, or the best model; with several k0 the best of each."""
+    """The file that is named, or the best model; with several k0 the best of each. A demonstration makes its own."""
     if config.model is not None:
+        if flags.k0:
+            raise UserError(f"k0 is {flags.k0}; allowed with --model: none, the model has its own")
         return [read_start_model(Path(config.model), config)]
     maker = plan.script.replace("Pareto_front_study", "Example") + "_withSparsity.py"
-    chosen: Sequence[float | None] = k0 or [None]
-    return [find_start_model(config, maker, value, observer) for value in chosen]
+    chosen: Sequence[float | None] = list(dict.fromkeys(flags.k0)) if flags.k0 else [None]
+    starts = []
+    for k0 in chosen:
+        try:
+            starts.append(find_start_model(config, maker, k0, observer))
+        except UserError:
+            if not flags.demo:
+                raise
+            _make_demo_model(plan, config, DEMO_K0 if k0 is None else k0, quiet=flags.quiet)
+            starts.append(find_start_model(config, maker, k0, observer))
+    return starts
 
 
-def _make_demo_model(plan: _Plan, config: RunConfig, flags: argparse.Namespace) -> None:
-    """Train the sparse network that a demonstration of the study starts from, unless there is one."""
-    example = _Plan(plan.script, plan.architecture, plan.dataset, (1e-3, 0.2, 0.799), None, {})
-    parameters = TrainingParameters(**example.initial(["--demo"])).changed(num_epochs=flags.num_epochs)
-    if not any((config.root / config.mod_logdir).glob(f"{config.architecture}_{config.dataset}_*.pth")):
-        start_run(config, parameters, ConsoleObserver(quiet=flags.quiet))
+def _make_demo_model(plan: _Plan, config: RunConfig, k0: float, *, quiet: bool) -> None:
+    """Train the sparse network that a demonstration of the study starts from."""
+    k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
+    parameters = TrainingParameters(**replace(plan, k=k, defaults={}).initial(["--demo"]))
+    start_run(config, parameters, ConsoleObserver(quiet=quiet))
 
 
 def _compare(arguments: Sequence[str]) -> None:
@@ -425,7 +434,13 @@ def _test(arguments: Sequence[str]) -> None:
     show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
 
 
-DEMO_CANDIDATES, DEMO_STUDY_ITERATIONS = 3, 3
+DEMO_CANDIDATES, DEMO_STUDY_ITERATIONS, DEMO_K0 = 3, 3, 1e-2
+
+# What a study sets itself, or does not use: it trains the tasks from a sparse model.
+_NOT_IN_A_STUDY = (
+    *("w", "num_tasks", "skip_layer", "is_search", "Sparsity_study", "max_iter_search", "max_iter_retrain"),
+    *("min_sparsRate", "max_layerSRate", "sim_preference", "growl_type", "beta1", "beta2", "num_model"),
+)
 
 _CONFIG_FLAGS = {
     "task": "train this task only, from 0 (STL); none: all",
@@ -442,9 +457,13 @@ _CONFIG_FLAGS = {
 
 
 def _parser(
-    plan: _Plan, initial: dict[str, Any], description: str | None, parents: Sequence[Parser] = ()
+    plan: _Plan,
+    initial: dict[str, Any],
+    description: str | None,
+    parents: Sequence[Parser] = (),
+    without: Sequence[str] = (),
 ) -> argparse.ArgumentParser:
-    """A flag for every training parameter and every field of the run's configuration."""
+    """A flag for every training parameter but those ``without``, and for every field of the run's configuration."""
     parser = Parser(description=description, parents=list(parents))
     running = parser.add_argument_group("running")
     if plan.script == "Train_and_Test":
@@ -457,6 +476,9 @@ def _parser(
     hints = typing.get_type_hints(TrainingParameters)
     for item in fields(TrainingParameters):
         default = initial.get(item.name, item.default)
+        if item.name in without:
+            parser.set_defaults(**{item.name: default})
+            continue
         many: dict[str, Any] = {"nargs": "+", "action": _Tuple} if typing.get_origin(hints[item.name]) is tuple else {}
         training.add_argument(
             *(["--k", "--w"] if item.name == "w" else [f"--{item.name}"]),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from Data_loaders.registry import dataset_entry
+from src.models.registry import check_architecture
 from src.utils.command import Parser
-from src.utils.console import ConsoleSweepObserver
-from src.utils.study.sweep import SweepOutcome, Trial, Workers, run_sweep
+from src.utils.console import ConsoleSweepObserver, show_failures
+from src.utils.errors import UserError
+from src.utils.study.sweep import SweepOutcome, Trial, Workers, fingerprint, run_sweep
 from src.utils.training.defaults import default_parameters
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.run import RunConfig
@@ -32,7 +37,9 @@ def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
 
 def parameters_of(flags: argparse.Namespace, *, sparsity: bool, **values: Any) -> TrainingParameters:
     """The data set's defaults with other values."""
-    defaults = default_parameters("MultiMnist", flags.architecture, method="Chebyshev", sparsity=sparsity, demo=False)
+    check_architecture(flags.architecture)
+    backbone = dataset_entry(flags.dataset).backbone
+    defaults = default_parameters(backbone, flags.architecture, method="Chebyshev", sparsity=sparsity, demo=False)
     return TrainingParameters(**{**defaults, "t_update": flags.t_update, **values})
 
 
@@ -46,12 +53,20 @@ def run_experiment(name: str, flags: argparse.Namespace, settings: dict[str, Tra
         device=flags.device,
         output_dir=str(flags.output_dir),
     )
+    if flags.seeds < 1:
+        raise UserError(f"seeds is {flags.seeds}; allowed: 1 or more")
     trials = [
         Trial(f"{setting}_seed{seed}", replace(config, seed=seed), parameters)
         for seed in range(flags.seeds)
         for setting, parameters in settings.items()
     ]
-    return run_sweep(flags.output_dir / name, trials, Workers(flags.jobs), ConsoleSweepObserver(quiet=False))
+    prints = [fingerprint(trial.config, trial.parameters, trial.parameters.w) for trial in trials]
+    folder = flags.output_dir / f"{name}_{hashlib.sha256(json.dumps(prints).encode()).hexdigest()[:8]}"
+    outcome = run_sweep(folder, trials, Workers(flags.jobs), ConsoleSweepObserver(quiet=False))
+    show_failures(outcome.failures)
+    if not outcome.points:
+        raise UserError(f"none of {len(trials)} trainings could be finished")
+    return outcome
 
 
 def history_of(folder: Path) -> list[dict[str, Any]]:

@@ -57,8 +57,6 @@ def main() -> None:
     }
     outcome = run_experiment("preference_ratios", flags, settings)
     rows = [_row(point) for point in outcome.points.values()]
-    for failure in outcome.failures:
-        print(f"FAILED {failure.trial.name}: {failure.reason}")
     print("\n k1 : k2       f1       f2    f1 / f2   k2 / k1   gap      lambda          test accuracy")
     for row in rows:
         ratios = f"{row.f1 / row.f2:7.3f}   {row.k2 / row.k1:7.3f}  {row.gap:5.1f} %"

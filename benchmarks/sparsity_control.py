@@ -49,8 +49,6 @@ def main() -> None:
     }
     outcome = run_experiment("sparsity_control", flags, settings)
     rows = [_row(name, point) for name, point in outcome.points.items()]
-    for failure in outcome.failures:
-        print(f"FAILED {failure.trial.name}: {failure.reason}")
     print("\n     k0   zero rows, phase 1       zero rows, kept          test accuracy   (mean, range of seeds)")
     for k0 in K0:
         chosen = [row for row in rows if row.k0 == k0]

@@ -19,12 +19,14 @@ import torch
 from src.models.registry import load_model
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.study.pareto import hypervolume, non_dominated
+from tests.conftest import equal_states
 from tests.test_scripts import ROOT, run
 
 SCRIPT = "Pareto_front_study_MDMTN_MM.py"
 SHORT = [
     *("--demo", "--num_epochs", "1", "--max_iter", "1", "--resolution", "4"),
 ]
+MODEL = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_retrain", "1"]
 
 
 def study_in(folder: Path) -> Path:
@@ -42,13 +44,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output folder of a short study of three vectors."""
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, "Example_MDMTN_MM_withSparsity.py", *MODEL, "--output-dir", str(folder), "--quiet") == 0
         assert run(patch, SCRIPT, *SHORT, "--output-dir", str(folder), "--quiet") == 0
     return folder
 
 
 def test_a_study_leaves_its_files(finished: Path) -> None:
     study = study_in(finished)
-    assert {path.name for path in study.iterdir() if path.is_file()} == {"front.csv", "study.json", "report.md"}
+    assert {path.name for path in study.iterdir() if path.is_file()} == {
+        *("front.csv", "study.json", "report.md", "start_k0.001.pth")
+    }
     pictures = {path.name for path in (finished / "Images" / "MultiDigits").glob("Pareto_front_study_*")}
     stem = SCRIPT.removesuffix(".py")
     assert {f"{stem}_{what}.png" for what in ("losses", "accuracies", "curves")} <= pictures
@@ -59,6 +64,8 @@ def test_the_start_is_the_best_sparse_model_and_its_zero_rows_stay(finished: Pat
     summary = json.loads((study_in(finished) / "study.json").read_text())
     (start,) = summary["starts"]
     model = load_model(finished / "src" / "Sparse_models" / start["path"])
+    copy = load_model(study_in(finished) / "start_k0.001.pth")
+    assert equal_states(copy.network.state_dict(), model.network.state_dict())
     layers = model.network.growl_layers(1)
     zero = {name: zero_rows(to_rows(layer.weight)) for name, layer in layers.items()}
     assert sum(int(rows.sum()) for rows in zero.values()) > 0
@@ -149,16 +156,15 @@ def test_a_model_of_another_architecture_is_refused(
 def test_several_k0_make_a_picture_in_three_dimensions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_retrain", "1"]
-    make += ["--output-dir", str(tmp_path), "--quiet"]
+    make = [*MODEL, "--output-dir", str(tmp_path), "--quiet"]
     for k in (("0.01", "0.2", "0.79"), ("0.1", "0.2", "0.7")):
         assert run(monkeypatch, "Example_MDMTN_MM_withSparsity.py", "--k", *k, *make) == 0
     study = [*SHORT[:-1], "2", "--k0", "0.01", "0.1", "--output-dir", str(tmp_path), "--quiet"]
     assert run(monkeypatch, SCRIPT, *study) == 0
     assert (tmp_path / "Images" / "MultiDigits" / f"{SCRIPT.removesuffix('.py')}_3d.png").is_file()
     assert {row["k_0"] for row in table_of(tmp_path)} == {"0.01", "0.1"}
-    assert run(monkeypatch, SCRIPT, *study, "--k0", "0.5") == 2
-    assert "no sparse MDMTN for MultiDigits trained with k0 = 0.5" in capsys.readouterr().err
+    assert run(monkeypatch, SCRIPT, "--k0", "0.5", "--data-dir", "none", "--output-dir", str(tmp_path)) == 2
+    assert "no sparse MDMTN for MultiMnist trained with k0 = 0.5" in capsys.readouterr().err
 
 
 def test_fronts_are_compared_with_one_reference_point(
@@ -196,6 +202,39 @@ def start_study(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def test_a_demonstration_makes_its_own_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense = ["--demo", "--num_epochs", "1", "--max_iter", "1", "--output-dir", str(tmp_path), "--quiet"]
+    assert run(monkeypatch, "Example_HPS_MM_noSparsity.py", *dense) == 0
+    study = [*SHORT[:-1], "2", "--output-dir", str(tmp_path), "--quiet"]
+    assert run(monkeypatch, "Pareto_front_study_HPS_MM.py", *study) == 0
+    assert [row["k_0"] for row in table_of(tmp_path)] == ["0.01"]
+
+
+BAD = {
+    "method": (["--method", "Adam"], "method is 'Adam'; allowed: Chebyshev"),
+    "model and k0": (["--model", "m.pth", "--k0", "0.1"], "k0 is [0.1]; allowed with --model: none"),
+    "jobs": (["--jobs", "0"], "jobs is 0; allowed: 1 or more"),
+    "what a study does not use": (["--sim_preference", "0.5"], "--sim_preference"),
+    "box": (["--box", "0"], "epsilon and start are 0.0 and 0.0; allowed"),
+    "resolution": (["--resolution", "1"], "resolution 1; allowed"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_flags_are_one_line_before_any_training(
+    case: str, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags, text = BAD[case]
+    before = sorted(finished.rglob("*"))
+    assert run(monkeypatch, SCRIPT, "--demo", "--output-dir", str(finished), *flags) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+    assert sorted(finished.rglob("*")) == before
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from src.utils.errors import UserError
+from src.utils.files import write_torch
 from src.utils.study.repeat import repeat
 from src.utils.study.search import search
 from src.utils.study.sweep import Point, SweepObserver, SweepOutcome, Trial, Workers, fingerprint, read_point, run_sweep
@@ -171,7 +172,7 @@ def test_a_dask_cluster_gives_the_same_figures(tmp_path: Path, cluster: str) -> 
 def test_bad_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="jobs is 0; allowed: 1 or more"):
         Workers(jobs=0)
-    with pytest.raises(UserError, match="dask is 'nowhere'; allowed"):
+    with pytest.raises(UserError, match="dask is 'nowhere'; allowed: the address of a scheduler"):
         run_sweep(tmp_path, trials_in(tmp_path), Workers(dask="nowhere"), SweepObserver())
 
 
@@ -183,17 +184,22 @@ def test_a_damaged_results_file_is_named(tmp_path: Path) -> None:
         read_point(trial.files(tmp_path / "sweep").folder)
 
 
+def write_model(path: Path, value: float, seconds: float) -> None:
+    """A model file of one weight, with a time beside it."""
+    write_torch(path, {"architecture": {"name": "HPS"}, "state_dict": {"w": torch.tensor([value])}, "seconds": seconds})
+
+
 def test_fingerprint_changes_with_parameters_and_models_but_not_with_places(tmp_path: Path) -> None:
     model = tmp_path / "model.pth"
-    model.write_bytes(b"1")
+    write_model(model, 1.0, seconds=3.0)
     config = config_in(tmp_path, model=str(model))
     same = fingerprint(config, TINY)
     assert same == fingerprint(replace(config, output_dir="elsewhere"), TINY.changed(w=(0.1, 0.2, 0.7)))
     assert same != fingerprint(config, TINY.changed(lr=0.1))
     assert same != fingerprint(replace(config, seed=1), TINY)
-    (tmp_path / "copy.pth").write_bytes(b"1")
+    write_model(tmp_path / "copy.pth", 1.0, seconds=4.0)
     assert same == fingerprint(replace(config, model=str(tmp_path / "copy.pth")), TINY)
-    model.write_bytes(b"2")
+    write_model(model, 2.0, seconds=3.0)
     assert same != fingerprint(config, TINY)
 
 
@@ -218,6 +224,10 @@ def test_search_takes_any_parameters_and_reports_what_failed(tmp_path: Path) -> 
     assert outcome.candidates[outcome.best][1].merit == max(point.merit for _, point in outcome.candidates)
     assert [failure.trial.name for failure in outcome.failures] == ["lr1e+30"]
     assert all(path.is_file() for path in outcome.files)
+    first = [{"lr": 1e-3}]
+    search(config_in(tmp_path), TINY, first, NAMES, IN_TURN, SweepObserver())
+    other = search(config_in(tmp_path), TINY.changed(w=(0.0, 0.1, 0.9)), first, NAMES, IN_TURN, SweepObserver())
+    assert other.candidates[0][1].k == (0.0, 0.1, 0.9)
     with pytest.raises(UserError, match="none of 1 candidates could be trained: training diverged"):
         search(config_in(tmp_path), TINY, [{"lr": 1e30}], NAMES, IN_TURN, SweepObserver())
 

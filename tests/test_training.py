@@ -16,6 +16,8 @@ from src.utils.sparsity.metrics import count_layers, total
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
+from src.utils.training.methods import make_method
+from src.utils.training.results import collect_results
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, make_network, short
 
@@ -256,6 +258,56 @@ def test_continued_run_equals_an_undisturbed_one(splits: Splits, tmp_path: Path,
     assert untimed(continued.history) == untimed(undisturbed.history)
     assert equal_states(continued.model.state_dict(), undisturbed.model.state_dict())
     assert equal_states(continued.method.state_dict(), undisturbed.method.state_dict())
+
+
+def zeroed(trainer: Trainer) -> Trainer:
+    """Every other row of the sparse layers zero: something to retrain."""
+    with torch.no_grad():
+        for weight in trainer.sparse_weights.values():
+            weight[:, ::2] = 0
+    return trainer
+
+
+@pytest.mark.parametrize("study", [True, False])
+def test_interrupted_retraining_keeps_the_pattern_of_the_network_it_started_from(
+    study: bool, splits: Splits, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {"is_search": False, "Sparsity_study": study, "sim_preference": 0.2, "lr": 1e-2}
+    whole = zeroed(make_trainer(splits, **values))
+    train(whole)
+    file = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(zeroed(make_trainer(splits, StopAt(2), checkpoint=file, **values)))
+    continued = zeroed(make_trainer(splits, checkpoint=file, **values))
+    continued.resume()
+    train(continued)
+    assert equal_states(continued.model.state_dict(), whole.model.state_dict())
+    assert untimed(continued.history) == untimed(whole.history)
+
+
+@pytest.mark.parametrize(("name", "w"), [("Chebyshev", (0.1, 0.3, 0.6)), ("MGDA", (0.0, 1.0, 1.0))])
+def test_interrupted_after_the_last_epoch_the_results_are_the_same(
+    name: str, w: tuple[float, ...], splits: Splits, tmp_path: Path
+) -> None:
+    def trainer() -> Trainer:
+        parameters, network = short(method=name, w=w), make_network(splits)
+        method = make_method(network, parameters, CPU)
+        return Trainer(network, method, splits, parameters, checkpoint=tmp_path / "checkpoint.pt")
+
+    whole, continued = trainer(), trainer()
+    first = collect_results(whole, train(whole), 0.0)
+    continued.resume()
+    second = collect_results(continued, train(continued), 0.0)
+    assert first == second
+
+
+def test_a_checkpoint_of_another_network_is_refused(splits: Splits, tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    train(make_trainer(splits, checkpoint=file))
+    other = make_trainer(splits, checkpoint=file)
+    other.model.extra = torch.nn.Linear(1, 1)
+    with pytest.raises(UserError, match="is of another version, network or method: start anew"):
+        other.resume()
 
 
 def test_checkpoint_loads_without_running_code(splits: Splits, tmp_path: Path) -> None:

@@ -80,9 +80,6 @@ class ConsoleSweepObserver(SweepObserver):
         if self._bar is None:
             self._bar = tqdm(total=total, initial=epochs, unit="epoch", file=sys.stderr)
         self._bar.update(epochs - self._bar.n)
-        if epochs >= total:
-            self._bar.close()
-            self._bar = None
 
     def trial_ends(self, number: int, trials: int, trial: Trial, point: Point) -> None:
         if not self._quiet:
@@ -92,6 +89,11 @@ class ConsoleSweepObserver(SweepObserver):
 
     def message(self, text: str) -> None:
         tqdm.write(f"note: {text}", file=sys.stderr)
+
+    def ends(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def show_run(run: FinishedRun) -> None:
@@ -128,7 +130,7 @@ def show_search(outcome: SearchOutcome, task_names: Sequence[str]) -> None:
         mark = "  <- best" if place == outcome.best else ""
         print(f"{label(candidate)}:  {accuracies}  mean {point.mean_accuracy:6.2f}, "
               f"zero rows {point.sparsity_rate:5.1f} %{mark}")  # fmt: skip
-    _show_failures(outcome.failures)
+    show_failures(outcome.failures)
     _show_files(outcome.files)
 
 
@@ -137,7 +139,7 @@ def show_repetitions(outcome: RepeatOutcome, task_names: Sequence[str]) -> None:
     print(f"\ntest accuracy, mean and standard deviation of {len(outcome.points)} repetitions")
     for name, mean, std in zip((*task_names, "mean"), outcome.mean, outcome.std, strict=True):
         print(f"{name:<{_WIDTH}}  {mean:6.2f} ± {std:.2f} %")
-    _show_failures(outcome.failures)
+    show_failures(outcome.failures)
     _show_files(outcome.files)
 
 
@@ -152,7 +154,7 @@ def show_study(outcome: StudyOutcome) -> None:
     print(f"\n{int(front.on_front.sum())} of {len(study.points)} points are not dominated")
     if front.volume is not None:
         print(f"hypervolume of the losses {front.volume:.5g}, reference point {np.round(front.reference, 4).tolist()}")
-    _show_failures(study.failures)
+    show_failures(study.failures)
     _show_files(outcome.files)
 
 
@@ -168,7 +170,8 @@ def show_comparison(comparison: Comparison) -> None:
     _show_files(comparison.files)
 
 
-def _show_failures(failures: Sequence[Failure]) -> None:
+def show_failures(failures: Sequence[Failure]) -> None:
+    """Print what could not be trained, and why."""
     for failure in failures:
         print(f"FAILED {failure.trial.name}: {failure.reason}")
 

@@ -82,6 +82,22 @@ def write_picture(path: Path, save: Callable[[IO[bytes]], None]) -> None:
     _write_whole(path, save)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file."""
+    _write_whole(target, lambda file: file.write(source.read_bytes()))
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, or made.
+
+    Raises:
+        UserError: naming it.
+    """
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {folder}: {existing} is not a folder you may write to; see --output-dir")
+
+
 def read_torch(path: Path) -> dict[str, Any]:
     """Read a file of :func:`write_torch`; tensors land on the CPU and no code in the file is run."""
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from src.utils.errors import UserError
 from src.utils.files import write_csv
 from src.utils.study import plots
-from src.utils.study.pareto import hypervolume, non_dominated, reference_point
+from src.utils.study.pareto import HYPERVOLUME_DIMENSIONS, hypervolume, non_dominated, reference_point
 from src.utils.study.sweep import Point, read_point
 
 
@@ -73,6 +73,8 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
     Raises:
         UserError: if a folder has no finished run, or the data sets or tasks differ.
     """
+    if Path(name).name != name:
+        raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
     sources = [_read(folder) for folder in folders]
     data = {(source.dataset, source.task_names) for source in sources}
     if len(data) > 1:
@@ -113,12 +115,21 @@ def _read(folder: Path) -> _Source:
     if not results:
         raise UserError(f"{folder} holds no finished run; name the folder of a study, search, repetitions or run")
     points = [read_point(path.parent) for path in results]
+    kinds = {_kind(path) for path in results}
+    if len(kinds) > 1:
+        raise UserError(f"the runs in {folder} are not of one data set, architecture and method: no front")
+    ((label, dataset, task_names),) = kinds
+    return _Source(label, dataset, task_names, points)
+
+
+def _kind(results: Path) -> tuple[str, str, tuple[str, ...]]:
+    """Label, data set and tasks of a run."""
     try:
-        content = json.loads(results[0].read_text())
+        content = json.loads(results.read_text())
         label = f"{content['architecture']}, {content['parameters']['method']}"
-        return _Source(label, content["dataset"], tuple(content["task_names"]), points)
+        return label, content["dataset"], tuple(content["task_names"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{results[0]} is damaged or of another version") from error
+        raise UserError(f"{results} is damaged or of another version") from error
 
 
 def _unique(labels: Sequence[str]) -> list[str]:
@@ -132,7 +143,7 @@ def _unique(labels: Sequence[str]) -> list[str]:
 
 
 def _volume(values: np.ndarray, reference: np.ndarray) -> float | None:
-    return hypervolume(values, reference) if values.shape[1] in (2, 3) else None
+    return hypervolume(values, reference) if values.shape[1] in HYPERVOLUME_DIMENSIONS else None
 
 
 def _row(item: Compared) -> dict[str, Any]:

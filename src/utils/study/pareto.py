@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 Points = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+HYPERVOLUME_DIMENSIONS = (2, 3)
+
 
 def non_dominated(points: ArrayLike) -> Mask:
     """The points that no other one dominates; of equal points the first.
@@ -86,7 +88,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     """
     values = _matrix(points)
     dimension = values.shape[1]
-    if dimension not in (2, 3):
+    if dimension not in HYPERVOLUME_DIMENSIONS:
         raise ValueError(f"the points have {dimension} objectives; allowed: 2 or 3")
     corner = _vector("reference", reference, dimension)
     inside = values[(values < corner).all(axis=1)]

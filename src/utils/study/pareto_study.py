@@ -12,15 +12,21 @@ import numpy as np
 
 from src.models.registry import SavedModel, load_model
 from src.utils.errors import UserError
-from src.utils.files import write_csv, write_json, write_text
+from src.utils.files import check_writable, copy_file, write_csv, write_json, write_text
 from src.utils.study import plots
-from src.utils.study.pareto import epsilon_non_dominated, hypervolume, non_dominated, reference_point, spread
-from src.utils.study.preference_vectors import preference_family
+from src.utils.study.pareto import (
+    HYPERVOLUME_DIMENSIONS,
+    epsilon_non_dominated,
+    hypervolume,
+    non_dominated,
+    reference_point,
+    spread,
+)
+from src.utils.study.preference_vectors import PreferenceVector, preference_family
 from src.utils.study.sweep import Failure, Point, SweepObserver, Trial, Workers, checksum, fingerprint, run_sweep
+from src.utils.training.methods import check_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.run import RunConfig, run_name
-
-HYPERVOLUME_TASKS = (2, 3)
 
 
 @dataclass(frozen=True)
@@ -200,27 +206,45 @@ def pareto_study(
     Raises:
         UserError: if no vector could be trained.
     """
+    check_method(parameters)
     if not (np.isfinite(epsilon) and epsilon > 0 and np.isfinite(start)):
         raise UserError(f"epsilon and start are {epsilon} and {start}; allowed: a number > 0 and any finite number")
-    trials = [trial for model in starts for trial in _trials(config, parameters, model, len(task_names), resolution)]
-    folder = study_folder(config, trials[0].parameters, starts)
+    families = [preference_family(model.k0, len(task_names), resolution) for model in starts]
+    folder = study_folder(config, parameters, starts, families)
+    trials = [
+        trial
+        for model, vectors in zip(starts, families, strict=True)
+        for trial in _trials(config, parameters, model, folder / f"start_k{model.k0:g}.pth", vectors)
+    ]
+    for place in (folder, config.root / "Images"):
+        check_writable(place)
     _announce(folder, trials, observer)
+    for model in starts:
+        copy_file(model.path, folder / f"start_k{model.k0:g}.pth")
     outcome = run_sweep(folder, trials, workers, observer)
     points = list(outcome.points.values())
     if not points:
         raise UserError(f"none of {len(trials)} vectors could be trained: {outcome.failures[0].reason}")
     best = max(range(len(points)), key=lambda place: points[place].mean_accuracy)
-    front = analyse(points, epsilon, start)
+    try:
+        front = analyse(points, epsilon, start)
+    except ValueError as error:
+        raise UserError(f"the points cannot be analysed: {error}") from error
     study = Study(
         config, trials[0].parameters, starts, task_names, folder, points, front, best, epsilon, start, outcome.failures
     )
     return StudyOutcome(study, [*_write(study), *_draw(study)])
 
 
-def study_folder(config: RunConfig, parameters: TrainingParameters, starts: Sequence[StartModel]) -> Path:
-    """The folder of a study, named by what its runs depend on besides k."""
-    models = sorted(checksum(model.path) for model in starts)
-    name = f"pareto_{config.architecture}_{config.dataset}_{fingerprint(config, parameters, models)}"
+def study_folder(
+    config: RunConfig,
+    parameters: TrainingParameters,
+    starts: Sequence[StartModel],
+    families: Sequence[Sequence[PreferenceVector]],
+) -> Path:
+    """The folder of a study, named by all that its runs depend on."""
+    models = [checksum(model.path) for model in starts]
+    name = f"pareto_{config.architecture}_{config.dataset}_{fingerprint(config, parameters, models, families)}"
     return config.root / config.main_dir / name
 
 
@@ -230,7 +254,7 @@ def analyse(points: Sequence[Point], epsilon: float, start: float) -> Front:
     accuracies = np.array([point.test_accuracy for point in points])
     on_front = non_dominated(losses)
     reference, accuracy_reference = reference_point([losses]), reference_point([100 - accuracies])
-    measurable = losses.shape[1] in HYPERVOLUME_TASKS
+    measurable = losses.shape[1] in HYPERVOLUME_DIMENSIONS
     return Front(
         losses=losses,
         accuracies=accuracies,
@@ -246,19 +270,16 @@ def analyse(points: Sequence[Point], epsilon: float, start: float) -> Front:
 
 
 def _trials(
-    config: RunConfig, parameters: TrainingParameters, model: StartModel, tasks: int, resolution: int | None
+    config: RunConfig,
+    parameters: TrainingParameters,
+    model: StartModel,
+    path: Path,
+    vectors: Sequence[PreferenceVector],
 ) -> list[Trial]:
-    """A training from the model for every preference vector of its k0."""
-    config = replace(config, model=str(model.path.resolve()))
-    parameters = parameters.changed(
-        w=(model.k0,) + ((1 - model.k0) / tasks,) * tasks,
-        num_tasks=tasks + 1,
-        a=(0.0,) * (tasks + 1),
-        Sparsity_study=False,
-        skip_layer=model.skip_layer,
-    )
-    vectors = [parameters.changed(w=k) for k in preference_family(model.k0, tasks, resolution)]
-    return [Trial(run_name(config, vector), config, vector) for vector in vectors]
+    """A training from the model, of which there is a copy at ``path``, for every preference vector."""
+    config = replace(config, model=str(path))
+    runs = [parameters.changed(w=k, Sparsity_study=False, skip_layer=model.skip_layer) for k in vectors]
+    return [Trial(run_name(config, run), config, run) for run in runs]
 
 
 def _fits(saved: SavedModel, config: RunConfig) -> bool:
@@ -320,7 +341,7 @@ def _with_omega(study: Study) -> np.ndarray:
 
 
 def _write(study: Study) -> list[Path]:
-    """Table, summary and report; the summary is what a comparison reads."""
+    """Table, summary and report."""
     table, summary, report = (study.folder / name for name in ("front.csv", "study.json", "report.md"))
     write_csv(table, [_row(study, place) for place in range(len(study.points))])
     write_json(summary, _summary(study))

@@ -91,7 +91,7 @@ def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequenc
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axis.lines:
+        if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=8)
     for axis in (losses, objectives, weighted, details):
         axis.set_yscale("log")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.utils.errors import UserError
-from src.utils.files import write_csv
+from src.utils.files import check_writable, copy_file, write_csv
 from src.utils.study import plots
 from src.utils.study.sweep import (
     Failure,
@@ -55,7 +54,7 @@ def search(
     """Train every candidate.
 
     Finished candidates are skipped and an interrupted one is continued: the folder's name holds a checksum of all that
-    the runs depend on, so another parameter makes another folder.
+    the runs depend on, so another parameter or candidate makes another folder.
 
     Args:
         config, parameters: of the runs; each candidate's values replace those of ``parameters``.
@@ -67,7 +66,9 @@ def search(
     Raises:
         UserError: if no candidate could be trained.
     """
-    folder = search_folder(config, parameters)
+    folder = search_folder(config, parameters, candidates)
+    for place in (folder, config.root / "Images", config.root / config.mod_logdir):
+        check_writable(place)
     trials = [Trial(_name(candidate), config, parameters.changed(**candidate)) for candidate in candidates]
     outcome = run_sweep(folder, trials, workers, observer)
     done = [(c, outcome.points[t.name]) for c, t in zip(candidates, trials, strict=True) if t.name in outcome.points]
@@ -85,15 +86,15 @@ def keep_best(config: RunConfig, parameters: TrainingParameters, outcome: Search
     """Copy the best model of a search to ``mod_logdir``; the other arguments are the search's."""
     candidate, point = outcome.candidates[outcome.best]
     model = model_file(config, parameters.changed(**candidate))
-    model.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(point.folder / "model.pth", model)
+    copy_file(point.folder / "model.pth", model)
     return model
 
 
-def search_folder(config: RunConfig, parameters: TrainingParameters) -> Path:
-    """The folder of a search, named by what its runs depend on besides k."""
+def search_folder(config: RunConfig, parameters: TrainingParameters, candidates: Sequence[Candidate]) -> Path:
+    """The folder of a search, named by all that its runs depend on."""
     task = "" if config.task is None else f"_task{config.task}"
-    name = f"search_{config.architecture}_{config.dataset}{task}_{fingerprint(config, parameters)}"
+    tried = [dict(candidate) for candidate in candidates]
+    name = f"search_{config.architecture}_{config.dataset}{task}_{fingerprint(config, parameters, parameters.w, tried)}"
     return config.root / config.main_dir / name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +21,13 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from src.utils.errors import UserError
-from src.utils.files import write_text
+from src.utils.files import check_writable, read_torch, write_text
 from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.run import RunConfig, RunFiles, resume_run, start_run
 
 POLL_SECONDS = 0.5
+DASK_SECONDS = 10
 _ONE_AT_A_TIME = threading.Lock()  # random numbers and arithmetic flags belong to the process, not to the thread
 
 
@@ -136,6 +138,9 @@ class SweepObserver:
     def message(self, text: str) -> None:
         """Something the user should know."""
 
+    def ends(self) -> None:
+        """No more is to come of this sweep."""
+
 
 def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer: SweepObserver) -> SweepOutcome:
     """Finish every trial that is not finished yet.
@@ -150,8 +155,9 @@ def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer:
         observer: told of the progress.
 
     Raises:
-        UserError: if the Dask cluster cannot be used, or a results file is damaged.
+        UserError: if the Dask cluster cannot be used, a folder not be written to, or a results file is damaged.
     """
+    check_writable(folder)
     failures: list[Failure] = []
     pending = [trial for trial in trials if not trial.files(folder).results.exists()]
     with _connection(workers) as backend, _watching(folder, trials, observer):
@@ -168,6 +174,9 @@ def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer:
                 observer.message(f"a worker died; tried again: {', '.join(trial.name for trial in suspects)}")
                 failures += [f for trial in suspects if (f := _try_alone(folder, trial, backend)) is not None]
                 pending = [trial for trial in left if trial not in suspects]
+            except KeyboardInterrupt:
+                observer.message("interrupted; the same command goes on from here")
+                raise
     failed = {failure.trial.name for failure in failures}
     points = {t.name: read_point(t.files(folder).folder) for t in trials if t.name not in failed}
     return SweepOutcome(points, failures)
@@ -197,25 +206,35 @@ def read_point(folder: Path) -> Point:
 
 
 def fingerprint(config: RunConfig, parameters: TrainingParameters, *others: object) -> str:
-    """Checksum of all that results depend on besides k: not where files are, but what a model to start from holds."""
+    """Checksum of all that results depend on besides k: not where files are, but what a model to start from holds.
+
+    Args:
+        config, parameters: of the runs.
+        others: further values that make a difference, as JSON has them.
+
+    Raises:
+        UserError: if a model cannot be read.
+    """
     place = {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers"}
     what: dict[str, Any] = {name: value for name, value in asdict(config).items() if name not in place}
     models = [*([config.model] if config.model else []), *config.teachers]
     what["models"] = [checksum(Path(path)) for path in models]
-    training = {name: value for name, value in asdict(parameters).items() if name != "w"}
+    training = {name: value for name, value in asdict(parameters).items() if name not in ("w", "num_model")}
     return hashlib.sha256(json.dumps([what, training, others], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def checksum(path: Path) -> str:
-    """Of a file's content.
+    """Of a model file's architecture and weights; not of the times and versions beside them.
 
     Raises:
-        UserError: if there is no such file.
+        UserError: if it cannot be read.
     """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(f"no such file: {path}") from error
+    content = read_torch(path)
+    digest = hashlib.sha256(json.dumps(content.get("architecture"), sort_keys=True).encode())
+    for name, tensor in content.get("state_dict", {}).items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _work(folder: Path, trials: Sequence[Trial], backend: Mapping[str, Any], jobs: int) -> list[str | None]:
@@ -239,23 +258,21 @@ def _try_alone(folder: Path, trial: Trial, backend: Mapping[str, Any]) -> Failur
 def _run_trial(folder: Path, trial: Trial) -> str | None:
     """In a worker: start a trial or go on with it, one at a time per process and one process per trial."""
     files = trial.files(folder)
-    files.folder.mkdir(parents=True, exist_ok=True)
-    _started(folder, trial).touch()
-    with _ONE_AT_A_TIME, FileLock(files.folder / ".lock"), _one_thread(trial.config):
-        if files.results.exists():
-            return None
-        try:
-            if files.checkpoint.exists():
+    try:
+        files.folder.mkdir(parents=True, exist_ok=True)
+        _started(folder, trial).touch()
+        with _ONE_AT_A_TIME, FileLock(files.folder / ".lock"), _one_thread(trial.config):
+            if files.checkpoint.exists() and not files.results.exists():
                 resume_run(files.folder, Observer())
-            else:
+            elif not files.results.exists():
                 start_run(trial.config, trial.parameters, Observer(), files=files)
-        except UserError as error:
-            return str(error)
-        except Exception as error:
-            write_text(files.folder / "error.txt", traceback.format_exc())
-            return f"{type(error).__name__}: {error} (see {files.folder / 'error.txt'})"
-        finally:
-            _started(folder, trial).unlink(missing_ok=True)
+    except (UserError, OSError) as error:
+        return str(error)
+    except Exception as error:
+        write_text(files.folder / "error.txt", traceback.format_exc())
+        return f"{type(error).__name__}: {error} (see {files.folder / 'error.txt'})"
+    finally:
+        _started(folder, trial).unlink(missing_ok=True)
     return None
 
 
@@ -286,13 +303,19 @@ def _connection(workers: Workers) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise UserError("dask is not installed: pip install -r requirements-distributed.txt") from error
+    if not re.fullmatch(r"(\w+://)?[^/]+:\d+", workers.dask):
+        raise UserError(f"dask is {workers.dask!r}; allowed: the address of a scheduler, as tcp://host:8786")
     try:
-        client = Client(workers.dask, timeout="10s", set_as_default=False)
+        client = Client(workers.dask, timeout=DASK_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
-        raise UserError(
-            f"dask is {workers.dask!r}; allowed: the address of a scheduler that answers, as tcp://host:8786 ({error})"
-        ) from error
+        raise UserError(f"dask is {workers.dask!r}; allowed: a scheduler that answers ({error})") from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=DASK_SECONDS)
+        except TimeoutError as error:
+            raise UserError(
+                f"dask is {workers.dask!r}; allowed: a scheduler with workers, this one has none"
+            ) from error
         yield {"backend": "dask", "client": client}
 
 
@@ -324,6 +347,7 @@ def _watching(folder: Path, trials: Sequence[Trial], observer: SweepObserver) ->
         stop.set()
         thread.join()
         watcher.look()
+        observer.ends()
 
 
 class _Watcher:
@@ -351,5 +375,5 @@ def _count_rows(path: Path) -> int:
     try:
         with path.open(newline="") as file:
             return max(0, sum(1 for _ in csv.reader(file)) - 1)
-    except FileNotFoundError:
+    except OSError:
         return 0

@@ -93,5 +93,5 @@ def default_parameters(backbone: str, architecture: str, *, method: str, sparsit
         demo: whether the short schedule of the demonstration is wanted.
     """
     single = _SINGLE_TASK[backbone] if architecture == "STL" and not sparsity else {}
-    baseline = _METHOD.get(method, _METHOD.get(architecture, {}))
+    baseline = _METHOD.get(method, _METHOD.get(architecture, {}) if not sparsity else {})
     return {**_BACKBONE[backbone], **_SPARSITY[backbone, architecture], **single, **baseline, **(DEMO if demo else {})}

@@ -200,6 +200,9 @@ class Trainer:
         returns what it found then.
         """
         if phase.name in self.finished:
+            state = {name: value.clone() for name, value in self.method.state_dict().items()}
+            self.method.start_phase(sparsity=phase.sparsity)
+            self.method.load_state_dict(state)
             return self.finished[phase.name]
         optimizer = self.make_optimizer()
         self.method.start_phase(sparsity=phase.sparsity)
@@ -222,13 +225,24 @@ class Trainer:
         return self.finished[phase.name]
 
     def resume(self) -> None:
-        """Read the checkpoint; the next calls of :meth:`run` go on from there."""
+        """Read the checkpoint; the next calls of :meth:`run` go on from there.
+
+        The network keeps its initial weights until then, which a phase's rule for the rows may depend on.
+
+        Raises:
+            UserError: if the checkpoint is not of this network, method and version.
+        """
         assert self.checkpoint is not None
         saved = read_torch(self.checkpoint)
-        self.history = [EpochRecord(**row) for row in saved["history"]]
-        self.finished = {name: _snapshot(content) for name, content in saved["finished"].items()}
-        self.model.load_state_dict(saved["model"])
-        self.method.load_state_dict(saved["method"])
+        initial = copy.deepcopy(self.model.state_dict())
+        try:
+            self.history = [EpochRecord(**row) for row in saved["history"]]
+            self.finished = {name: _snapshot(content) for name, content in saved["finished"].items()}
+            self.model.load_state_dict(saved["model"])
+            self.method.load_state_dict(saved["method"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise UserError(f"{self.checkpoint} is of another version, network or method: start anew") from error
+        self.model.load_state_dict(initial)
         self._interrupted = saved
 
     def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, epoch: int, epochs: int) -> EpochRecord:
@@ -253,9 +267,10 @@ class Trainer:
             sparsity_rate=zero_row_rate(self.sparse_weights),
             seconds=time.perf_counter() - started,
         )
-        if not np.isfinite(record.objectives).all():
+        if not np.isfinite([*record.objectives, *record.validation_losses]).all():
             raise UserError(
-                f"training diverged in epoch {record.epoch} (objectives {record.objectives}): lower lr, {lr} now"
+                f"training diverged in epoch {record.epoch} (objectives {record.objectives}, validation losses "
+                f"{record.validation_losses}): lower lr, {lr} now"
             )
         if (epoch + 1) % self.parameters.num_epochs == 0:
             self.method.end_iteration(f)

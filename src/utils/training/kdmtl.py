@@ -12,6 +12,7 @@ from torch.nn import functional
 from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
 from src.utils.errors import UserError
 from src.utils.training.method import Method, MethodState
+from src.utils.training.parameters import TrainingParameters
 
 ADAPTOR_WEIGHT_DECAY = 5e-4
 
@@ -40,28 +41,35 @@ class KDMTL(Method):
     """
 
     distillation: Tensor
+    distillation_sum: Tensor
+    images: Tensor
     uses_teachers = True
 
     def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
-        parameters = self._settings
         student = _with_trunk(model, "network")
         own = [_with_trunk(teacher, f"teacher of task {task}") for task, teacher in enumerate(teachers)]
-        if len(parameters.distillation) != len(own):
-            raise UserError(
-                f"distillation is {list(parameters.distillation)}; allowed for method {parameters.method}: "
-                f"{len(own)} numbers, one per task"
-            )
         self._teachers = tuple(teacher.eval() for teacher in own)  # a tuple is not registered: no part of checkpoints
         self.adaptors = nn.ModuleList(
             nn.Sequential(nn.Linear(student.features, teacher.features), nn.ReLU()) for teacher in own
         ).to(self.k.device)
-        self.register_buffer("distillation", self.k.new_tensor(parameters.distillation))
-        self.start_epoch()
+        self.register_buffer("distillation", self.k.new_tensor(self._settings.distillation))
+        self.register_buffer("distillation_sum", torch.zeros_like(self.k[0]))
+        self.register_buffer("images", torch.zeros_like(self.k[0]))
+
+    @classmethod
+    def check(cls, parameters: TrainingParameters) -> None:
+        """Refuse also anything but one weight of the distillation per task."""
+        super().check(parameters)
+        if len(parameters.distillation) != parameters.num_tasks - 1:
+            raise UserError(
+                f"distillation is {list(parameters.distillation)}; allowed for method {parameters.method}: "
+                f"{parameters.num_tasks - 1} numbers, one per task"
+            )
 
     def start_epoch(self) -> None:
         """Start the mean of the epoch anew."""
-        self._distillation_sum = torch.zeros_like(self.k[0])
-        self._images = 0
+        self.distillation_sum.zero_()
+        self.images.zero_()
 
     def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
         """Gradients of the loss on one batch; returns the objectives, shape (m + 1,)."""
@@ -70,8 +78,8 @@ class KDMTL(Method):
         f = self.objectives(model.predict(images, shared), labels)
         d = self.distillation_losses(images, shared)
         ((self.k * f).sum() + (self.distillation * d).sum()).backward()
-        self._distillation_sum += d.detach().sum() * len(images)
-        self._images += len(images)
+        self.distillation_sum += d.detach().sum() * len(images)
+        self.images += len(images)
         return f.detach()
 
     def distillation_losses(self, images: Tensor, shared: Tensor) -> Tensor:
@@ -83,7 +91,7 @@ class KDMTL(Method):
 
     def state(self, f: Tensor) -> MethodState:
         """Weights, weighted task losses, and the epoch's mean of :math:`\\sum_i d_i`."""
-        distillation = float(self._distillation_sum / max(self._images, 1))
+        distillation = float(self.distillation_sum / self.images.clamp(min=1))
         return MethodState((self.k * f).tolist(), self.k.tolist(), {"distillation": distillation})
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -65,11 +65,7 @@ class Method(nn.Module, ABC):
         self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
         self._theta = growl_thetas(model, parameters, device)
         self.register_buffer("k", torch.tensor(parameters.w, dtype=torch.get_default_dtype(), device=device))
-        if parameters.with_sparsity and not self.uses_sparsity:
-            raise UserError(
-                f"w (the preference vector k) is {list(parameters.w)}; allowed for method {parameters.method}: "
-                "0 for sparsity"
-            )
+        self.check(parameters)
         wanted = parameters.num_tasks - 1 if self.uses_teachers else 0
         if len(teachers) != wanted:
             raise UserError(f"there are {len(teachers)} teachers; allowed for method {parameters.method}: {wanted}")
@@ -78,6 +74,19 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
         """What a method adds to the constructor: its buffers, its own parameters, what else it refuses."""
+
+    @classmethod
+    def check(cls, parameters: TrainingParameters) -> None:
+        """Refuse parameters that are not for this method.
+
+        Raises:
+            UserError: naming the parameter.
+        """
+        if parameters.with_sparsity and parameters.Sparsity_study and not cls.uses_sparsity:
+            raise UserError(
+                f"w (the preference vector k) is {list(parameters.w)}; allowed for method {parameters.method}: "
+                "0 for sparsity"
+            )
 
     def start_phase(self, *, sparsity: bool) -> None:
         """A phase starts, with the sparsity objective in play or without."""

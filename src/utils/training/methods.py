@@ -27,14 +27,15 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
 )
 
 
-def check_method(name: str) -> None:
-    """Refuse an unknown method.
+def check_method(parameters: TrainingParameters) -> None:
+    """Refuse an unknown method, and parameters that are not for it.
 
     Raises:
-        UserError: naming the known ones.
+        UserError: naming the known ones, or the parameter.
     """
-    if name not in METHODS:
-        raise UserError(f"method is {name!r}; allowed: {', '.join(METHODS)}")
+    if parameters.method not in METHODS:
+        raise UserError(f"method is {parameters.method!r}; allowed: {', '.join(METHODS)}")
+    METHODS[parameters.method].check(parameters)
 
 
 def make_method(
@@ -45,5 +46,5 @@ def make_method(
     Raises:
         UserError: if it is unknown, or parameters or teachers are not for it.
     """
-    check_method(parameters.method)
+    check_method(parameters)
     return METHODS[parameters.method](model, parameters, device, teachers)

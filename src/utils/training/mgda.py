@@ -34,6 +34,10 @@ class MGDA(Method):
     Desideri, Multiple-gradient descent algorithm (2012).
     """
 
+    weight_sum: Tensor
+    norm_sum: Tensor
+    steps: Tensor
+
     def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
         parameters = self._settings
         if parameters.mgda_ub and not isinstance(model, TrunkNetwork):
@@ -43,13 +47,14 @@ class MGDA(Method):
         self._shared = [parameter for parameter in model.shared_part.parameters() if parameter.requires_grad]
         shared = {id(parameter) for parameter in self._shared}
         self._own = [p for p in model.parameters() if p.requires_grad and id(p) not in shared]
-        self.start_epoch()
+        self.register_buffer("weight_sum", torch.zeros_like(self.k[1:]))
+        self.register_buffer("norm_sum", torch.zeros_like(self.k[0]))
+        self.register_buffer("steps", torch.zeros_like(self.k[0]))
 
     def start_epoch(self) -> None:
         """Start the means of the epoch anew."""
-        self._weight_sum = torch.zeros_like(self.k[1:])
-        self._norm_sum = torch.zeros_like(self.k[0])
-        self._steps = 0
+        for total in (self.weight_sum, self.norm_sum, self.steps):
+            total.zero_()
 
     def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
         """Gradients of one batch; returns the objectives, shape (m + 1,)."""
@@ -68,9 +73,9 @@ class MGDA(Method):
 
     def state(self, f: Tensor) -> MethodState:
         """Mean weights of the epoch, and the mean norm of the common direction: 0 at a Pareto-stationary point."""
-        steps = max(self._steps, 1)
-        lam = torch.cat([self.k.new_zeros(1), self._weight_sum / steps])
-        return MethodState((lam * f).tolist(), lam.tolist(), {"direction_norm": float(self._norm_sum / steps)})
+        steps = self.steps.clamp(min=1)
+        lam = torch.cat([self.k.new_zeros(1), self.weight_sum / steps])
+        return MethodState((lam * f).tolist(), lam.tolist(), {"direction_norm": float(self.norm_sum / steps)})
 
     def _combine(self, losses: Sequence[Tensor], shared: Sequence[Tensor]) -> list[Tensor]:
         """:math:`\\sum_i w_i g_i` at the shared tensors; gradients of the tasks' own parts go to ``.grad``."""
@@ -80,9 +85,9 @@ class MGDA(Method):
         gram = gram_matrix(gradients)  # (m, m)
         weights = common_descent_weights(torch.stack(list(losses)).detach(), gram, self._kind)
         direction = weights @ gradients  # (P,)
-        self._weight_sum += weights
-        self._norm_sum += torch.linalg.vector_norm(direction)
-        self._steps += 1
+        self.weight_sum += weights
+        self.norm_sum += torch.linalg.vector_norm(direction)
+        self.steps += 1
         parts = direction.split([tensor.numel() for tensor in shared])
         return [part.view_as(tensor) for part, tensor in zip(parts, shared, strict=True)]
 

@@ -44,7 +44,7 @@ class TrainingParameters:
     a: tuple[float, ...] = _parameter((0.0, 0.0, 0.0), "reference point, one number per objective")
     epsilon: float = _parameter(1e-4, "coefficient of the augmentation term of the Chebyshev scalarization")
     num_tasks: int = _parameter(3, "number of objectives: sparsity and the tasks")
-    max_iter: int = _parameter(12, "iterations of a training without sparsity")
+    max_iter: int = _parameter(12, "iterations of a training without sparsity, or of each training of a Pareto study")
     max_iter_search: int = _parameter(3, "iterations of phase 1, the search for a sparse model")
     max_iter_retrain: int = _parameter(10, "iterations of phase 2, the retraining of the sparse model")
     num_epochs: int = _parameter(3, "epochs per iteration")

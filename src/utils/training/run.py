@@ -26,7 +26,7 @@ from src.models.mdmtn import MDMTN
 from src.models.multi_task import MultiTaskNetwork
 from src.models.registry import Architecture, check_architecture, load_model, save_model
 from src.utils.errors import UserError
-from src.utils.files import write_csv, write_json
+from src.utils.files import check_writable, write_csv, write_json
 from src.utils.study import plots
 from src.utils.training.engine import EpochRecord, Observer, Trainer
 from src.utils.training.lsuv import initialise_lsuv
@@ -34,6 +34,8 @@ from src.utils.training.methods import check_method, make_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.results import RunResults, collect_results, history_rows, versions
 from src.utils.training.two_phase import train
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: same seed, same result
 
 ROOT = Path(__file__).resolve().parents[3]
 DEVICES = ("auto", "cpu", "cuda")
@@ -233,7 +235,7 @@ def start_run(
     """
     files = files or plan_files(config, parameters)
     for folder in (files.folder, files.images, *(path.parent for path in files.models)):
-        _check_writable(folder)
+        check_writable(folder)
     problem = problem or load_problem(config, parameters, observer)
     check_problem(problem, parameters)
     content = {"config": asdict(config), "parameters": asdict(parameters), "files": files.as_text()}
@@ -257,6 +259,7 @@ def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = No
     if files.results.exists():
         raise UserError(f"the run in {folder} is finished: its results are in {files.results}")
     problem = problem or load_problem(config, parameters, observer)
+    check_problem(problem, parameters)
     return _train_and_save(config, parameters, problem, files, observer, resume=files.checkpoint.exists())
 
 
@@ -287,7 +290,7 @@ def load_dataset(config: RunConfig, observer: Observer) -> MultiTaskDataset:
 def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> Problem:
     """Load the data and make the network, initialised or read from a file."""
     check_architecture(config.architecture)
-    check_method(parameters.method)
+    check_method(parameters)
     if config.architecture == "STL" and config.task is None:
         raise UserError("architecture STL trains a single task: name it with --task")
     if config.model is None and not (parameters.is_search and parameters.Sparsity_study):
@@ -327,6 +330,11 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
     if parameters.num_tasks != tasks + 1:
         raise UserError(
             f"num_tasks is {parameters.num_tasks}; allowed for {problem.name}: {tasks + 1} (sparsity and its tasks)"
+        )
+    if parameters.with_sparsity and not problem.network.growl_layers(parameters.skip_layer):
+        raise UserError(
+            f"w (the preference vector k) is {list(parameters.w)}; allowed for this network and skip_layer = "
+            f"{parameters.skip_layer}: 0 for sparsity, no layer is left that may become sparse"
         )
     training = problem.network.training
     outputs = problem.network.eval()(problem.splits.train.images[:2])
@@ -453,9 +461,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _check_writable(folder: Path) -> None:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write to {folder}: {existing} is not a folder you may write to; see --output-dir")
