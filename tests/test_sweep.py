@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -164,8 +164,21 @@ def cluster() -> Iterator[str]:
         yield local.scheduler_address
 
 
-def test_a_dask_cluster_gives_the_same_figures(tmp_path: Path, cluster: str) -> None:
-    dask = run_sweep(tmp_path / "dask", trials_in(tmp_path), Workers(dask=cluster), SweepObserver())
+@dataclass(frozen=True, kw_only=True)
+class Traced(RunConfig):
+    """Notes the process that asks for a device."""
+
+    def torch_device(self) -> torch.device:
+        (Path(self.output_dir or "") / f"process{os.getpid()}").touch()
+        return torch.device("cpu")
+
+
+def test_a_dask_cluster_does_the_work_and_gives_the_same_figures(tmp_path: Path, cluster: str) -> None:
+    trials = [replace(trial, config=Traced(**asdict(trial.config))) for trial in trials_in(tmp_path)]
+    dask = run_sweep(tmp_path / "dask", trials, Workers(dask=cluster), SweepObserver())
+    processes = {path.name for path in tmp_path.glob("process*")}
+    assert len(processes) == 2
+    assert f"process{os.getpid()}" not in processes
     assert figures(dask) == figures(run_sweep(tmp_path / "one", trials_in(tmp_path), IN_TURN, SweepObserver()))
 
 

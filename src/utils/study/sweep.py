@@ -165,7 +165,7 @@ def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer:
             for trial in pending:
                 _started(folder, trial).unlink(missing_ok=True)
             try:
-                reasons = _work(folder, pending, backend, workers.jobs)
+                reasons = _work(folder, pending, backend)
                 failures += [Failure(t, why) for t, why in zip(pending, reasons, strict=True) if why is not None]
                 break
             except _deaths():
@@ -237,10 +237,10 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _work(folder: Path, trials: Sequence[Trial], backend: Mapping[str, Any], jobs: int) -> list[str | None]:
+def _work(folder: Path, trials: Sequence[Trial], backend: Mapping[str, Any]) -> list[str | None]:
     """Run trials; returns for each why it failed, None if it did not. A worker that dies raises."""
     with parallel_config(**backend):
-        reasons: list[str | None] = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="n_jobs")(
+        reasons: list[str | None] = Parallel(batch_size=1, pre_dispatch="n_jobs")(
             delayed(_run_trial)(folder, trial) for trial in trials
         )
     return reasons
@@ -249,7 +249,7 @@ def _work(folder: Path, trials: Sequence[Trial], backend: Mapping[str, Any], job
 def _try_alone(folder: Path, trial: Trial, backend: Mapping[str, Any]) -> Failure | None:
     """Run one trial in a worker of its own."""
     try:
-        (reason,) = _work(folder, [trial], backend, jobs=2)  # 1 would work in this process
+        (reason,) = _work(folder, [trial], backend)
     except _deaths() as error:
         reason = f"its worker died twice ({type(error).__name__})"
     return Failure(trial, reason) if reason is not None else None
@@ -297,7 +297,7 @@ def _one_thread(config: RunConfig) -> Iterator[Any]:
 def _connection(workers: Workers) -> Iterator[Any]:
     """The joblib backend that the workers are reached by."""
     if workers.dask is None:
-        yield {"backend": "loky" if workers.jobs > 1 else "sequential"}
+        yield {"backend": "loky" if workers.jobs > 1 else "sequential", "n_jobs": workers.jobs}
         return
     try:
         from distributed import Client
@@ -316,7 +316,7 @@ def _connection(workers: Workers) -> Iterator[Any]:
             raise UserError(
                 f"dask is {workers.dask!r}; allowed: a scheduler with workers, this one has none"
             ) from error
-        yield {"backend": "dask", "client": client}
+        yield {"backend": "dask", "client": client, "n_jobs": -1}  # 1 would work in this process
 
 
 def _deaths() -> tuple[type[BaseException], ...]:
