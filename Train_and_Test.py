@@ -296,7 +296,8 @@ def _search_and_train(
     plan: _Plan, candidates: Sequence[Mapping[str, Any]], arguments: Sequence[str], description: str | None
 ) -> None:
     initial = plan.initial(arguments)
-    parser = _parser(plan, initial, description)
+    searched = {name for candidate in candidates for name in candidate}
+    parser = _parser(plan, initial, description, without=tuple(searched))
     parser.add_argument("--resume", metavar="RUN", help="go on with the interrupted final training in this folder")
     _add_worker_flags(parser)
     short = SEARCH[plan.architecture if plan.architecture in SEARCH else initial["method"]]
