@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,22 +58,9 @@ def run_experiment(name: str, flags: argparse.Namespace, settings: dict[str, Tra
         for setting, parameters in settings.items()
     ]
     prints = [fingerprint(trial.config, trial.parameters, trial.parameters.w) for trial in trials]
-    folder = flags.output_dir / f"{name}_{hashlib.sha256(json.dumps(prints).encode()).hexdigest()[:8]}"
+    folder = flags.output_dir / f"{name}_{fingerprint(config, trials[0].parameters, prints)}"
     outcome = run_sweep(folder, trials, Workers(flags.jobs), ConsoleSweepObserver(quiet=False))
     show_failures(outcome.failures)
     if not outcome.points:
         raise UserError(f"none of {len(trials)} trainings could be finished")
     return outcome
-
-
-def history_of(folder: Path) -> list[dict[str, Any]]:
-    """Rows of a run's history; what looks like a number is one."""
-    with (folder / "history.csv").open(newline="") as file:
-        return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -17,10 +17,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.experiments import flags_of, history_of, parameters_of, run_experiment
+from benchmarks.experiments import flags_of, parameters_of, run_experiment
 from src.utils.command import exit_code
 from src.utils.files import write_csv, write_picture
 from src.utils.study.sweep import Point
+from src.utils.training.results import read_history
 
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
 
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def _row(point: Point) -> Row:
-    last = history_of(point.folder)[-1]
+    last = read_history(point.folder / "history.csv")[-1]
     c1, c2 = last["weighted_objectives_1"], last["weighted_objectives_2"]
     return Row(
         k1=point.k[1],

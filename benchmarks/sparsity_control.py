@@ -2,7 +2,7 @@
 
     python -m benchmarks.sparsity_control --data-dir DATA --output-dir OUT --seeds 3 --jobs 2
 
-The tasks share 1 - k0 as 1 : 4. Phase 1 keeps its most accurate epoch, however sparse; phase 2 retrains it.
+The tasks share 1 - k0 as 1 : 4. Phase 2 retrains the last model of phase 1, however sparse it is.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.experiments import flags_of, history_of, parameters_of, run_experiment
+from benchmarks.experiments import flags_of, parameters_of, run_experiment
 from src.utils.command import exit_code
 from src.utils.files import write_csv, write_picture
 from src.utils.study.sweep import Point
+from src.utils.training.results import read_history
 
 K0 = (1e-4, 1e-3, 1e-2, 1e-1)
 
@@ -61,7 +62,7 @@ _COLUMNS = ("end_of_search", "kept", "test_accuracy")
 
 
 def _row(name: str, point: Point) -> Row:
-    search = [row for row in history_of(point.folder) if row["phase"] == "search"]
+    search = [row for row in read_history(point.folder / "history.csv") if row["phase"] == "search"]
     seed = int(name.rsplit("seed", 1)[1])
     return Row(point.k[0], seed, search[-1]["sparsity_rate"], point.sparsity_rate, float(np.mean(point.test_accuracy)))
 

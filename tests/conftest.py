@@ -32,14 +32,18 @@ def digits() -> MultiTaskDataset:
 @pytest.fixture(scope="session")
 def splits(digits: MultiTaskDataset) -> Splits:
     """A small part of the bundled data, on the CPU."""
-    few = replace(
-        digits,
-        x_train=digits.x_train[:360],
-        y_train=digits.y_train[:360],
-        x_test=digits.x_test[:100],
-        y_test=digits.y_test[:100],
+    return make_splits(first_images(digits, 360, 100), CPU)
+
+
+def first_images(dataset: MultiTaskDataset, train: int, test: int) -> MultiTaskDataset:
+    """The data set with so many of its training and test images."""
+    return replace(
+        dataset,
+        x_train=dataset.x_train[:train],
+        y_train=dataset.y_train[:train],
+        x_test=dataset.x_test[:test],
+        y_test=dataset.y_test[:test],
     )
-    return make_splits(few, CPU)
 
 
 def make_network(splits: Splits, seed: int = 0) -> MDMTN:

@@ -44,7 +44,7 @@ from Data_loaders.loaders import Splits, TaskData, make_splits, rotate, training
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import CIFAR10_CLASSES, load_cifar10, load_digits_source, load_photographs_source
 from src.utils.errors import UserError
-from tests.conftest import CPU, one_line, quiet
+from tests.conftest import CPU, first_images, one_line, quiet
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES, DIGITS, TEST_PICTURES, TEST_DIGITS = 30, 40, 25, 20
@@ -558,15 +558,7 @@ def test_crops_for_training_and_test_are_of_disjoint_stripes(monkeypatch: pytest
 
 @pytest.fixture(scope="module")
 def splits(colour_digits: MultiTaskDataset) -> Splits:
-    few = replace(
-        colour_digits,
-        x_train=colour_digits.x_train[:100],
-        y_train=colour_digits.y_train[:100],
-        x_test=colour_digits.x_test[:20],
-        y_test=colour_digits.y_test[:20],
-        validation_size=20,
-    )
-    return make_splits(few, CPU)
+    return make_splits(replace(first_images(colour_digits, 100, 20), validation_size=20), CPU)
 
 
 @pytest.fixture

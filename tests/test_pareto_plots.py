@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +10,12 @@ from matplotlib.image import imread
 
 from src.utils.study.pareto import hypervolume, non_dominated, reference_point
 from src.utils.study.plots import draw_curves, draw_front, draw_front_3d, draw_fronts
+from src.utils.study.sweep import Point
 
 TASKS = ("left", "right")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A preference vector with made-up results."""
-
-    k: tuple[float, ...]
-    validation_losses: tuple[float, ...]
-    validation_accuracy: tuple[float, ...]
-    test_accuracy: tuple[float, ...]
-    omega: float
-    sparsity_rate: float
-
-
-def made_up(count: int, tasks: int = 2) -> list[Trained]:
+def made_up(count: int, tasks: int = 2) -> list[Point]:
     """Points near a convex front, some of them dominated."""
     rng = np.random.default_rng(count)
     points = []
@@ -36,11 +24,12 @@ def made_up(count: int, tasks: int = 2) -> list[Trained]:
         accuracies = tuple((97 - 20 * losses).tolist())
         k0 = float(rng.choice([0.0, 0.001, 0.1]))
         k = (k0, *((1 - k0) * shares).tolist())
-        points.append(Trained(k, tuple(losses.tolist()), accuracies, accuracies, float(rng.uniform(0, 40)), 12.5))
+        omega = float(rng.uniform(0, 40))
+        points.append(Point(k, tuple(losses.tolist()), accuracies, accuracies, omega, 12.5, True, Path()))
     return points
 
 
-def losses_of(points: list[Trained]) -> np.ndarray:
+def losses_of(points: list[Point]) -> np.ndarray:
     return np.array([point.validation_losses for point in points])
 
 
@@ -52,7 +41,7 @@ def assert_picture(path: Path) -> None:
 
 @pytest.mark.parametrize("better", ["smaller", "larger"])
 @pytest.mark.parametrize("points", [made_up(1), made_up(2), made_up(18), made_up(3, tasks=3), made_up(1) * 4])
-def test_front_is_drawn(tmp_path: Path, points: list[Trained], better: str) -> None:
+def test_front_is_drawn(tmp_path: Path, points: list[Point], better: str) -> None:
     larger = better == "larger"
     values = np.array([point.test_accuracy for point in points]) if larger else losses_of(points)
     front = non_dominated(-values if larger else values)
@@ -62,7 +51,7 @@ def test_front_is_drawn(tmp_path: Path, points: list[Trained], better: str) -> N
 
 
 @pytest.mark.parametrize("points", [made_up(1), made_up(2), made_up(18), made_up(18, tasks=3), made_up(1) * 4])
-def test_front_of_three_objectives_is_drawn(tmp_path: Path, points: list[Trained]) -> None:
+def test_front_of_three_objectives_is_drawn(tmp_path: Path, points: list[Point]) -> None:
     values = np.array([(*point.validation_losses, point.omega) for point in points])
     front = non_dominated(values)
     draw_front_3d(tmp_path / "front_3d.png", points, front, TASKS, "title")

@@ -150,7 +150,7 @@ def show_study(outcome: StudyOutcome) -> None:
     for place, point in enumerate(study.points):
         losses = "  ".join(f"{value:.4f}" for value in point.validation_losses)
         marks = "  front" * bool(front.on_front[place]) + "  <- most accurate" * (place == study.best)
-        print(f"k = ({', '.join(f'{value:g}' for value in point.k)}):  {losses}  {_joined(point.test_accuracy)}{marks}")
+        print(f"{label({'w': point.k})}:  {losses}  {_joined(point.test_accuracy)}{marks}")
     print(f"\n{int(front.on_front.sum())} of {len(study.points)} points are not dominated")
     if front.volume is not None:
         print(f"hypervolume of the losses {front.volume:.5g}, reference point {np.round(front.reference, 4).tolist()}")

@@ -13,7 +13,7 @@ import numpy as np
 from src.utils.errors import UserError
 from src.utils.files import write_csv
 from src.utils.study import plots
-from src.utils.study.pareto import HYPERVOLUME_DIMENSIONS, hypervolume, non_dominated, reference_point
+from src.utils.study.pareto import hypervolume_if_defined, non_dominated, reference_point
 from src.utils.study.sweep import Point, read_point
 
 
@@ -89,8 +89,8 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
             label,
             source.points,
             int(non_dominated(source.losses).sum()),
-            _volume(source.losses, reference),
-            _volume(source.errors, error_reference),
+            hypervolume_if_defined(source.losses, reference),
+            hypervolume_if_defined(source.errors, error_reference),
         )
         for label, source in zip(labels, sources, strict=True)
     ]
@@ -140,10 +140,6 @@ def _unique(labels: Sequence[str]) -> list[str]:
         counted[label] = counted.get(label, 0) + 1
         unique.append(label if labels.count(label) == 1 else f"{label} ({counted[label]})")
     return unique
-
-
-def _volume(values: np.ndarray, reference: np.ndarray) -> float | None:
-    return hypervolume(values, reference) if values.shape[1] in HYPERVOLUME_DIMENSIONS else None
 
 
 def _row(item: Compared) -> dict[str, Any]:

@@ -103,6 +103,11 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     return volume
 
 
+def hypervolume_if_defined(points: ArrayLike, reference: ArrayLike) -> float | None:
+    """:func:`hypervolume`, None for other than two or three objectives."""
+    return hypervolume(points, reference) if _matrix(points).shape[1] in HYPERVOLUME_DIMENSIONS else None
+
+
 def reference_point(fronts: Iterable[ArrayLike], margin: float = 0.1) -> Points:
     """One reference point for the hypervolumes of several fronts: r_i = max_i + margin * (max_i - min_i).
 

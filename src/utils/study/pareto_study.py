@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,17 +14,18 @@ from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, write_csv, write_json, write_text
 from src.utils.study import plots
 from src.utils.study.pareto import (
-    HYPERVOLUME_DIMENSIONS,
     epsilon_non_dominated,
-    hypervolume,
+    hypervolume_if_defined,
     non_dominated,
     reference_point,
     spread,
 )
 from src.utils.study.preference_vectors import PreferenceVector, preference_family
+from src.utils.study.search import label
 from src.utils.study.sweep import Failure, Point, SweepObserver, Trial, Workers, checksum, fingerprint, run_sweep
 from src.utils.training.methods import check_method
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.results import read_history
 from src.utils.training.run import RunConfig, run_name
 
 
@@ -254,7 +254,6 @@ def analyse(points: Sequence[Point], epsilon: float, start: float) -> Front:
     accuracies = np.array([point.test_accuracy for point in points])
     on_front = non_dominated(losses)
     reference, accuracy_reference = reference_point([losses]), reference_point([100 - accuracies])
-    measurable = losses.shape[1] in HYPERVOLUME_DIMENSIONS
     return Front(
         losses=losses,
         accuracies=accuracies,
@@ -262,9 +261,9 @@ def analyse(points: Sequence[Point], epsilon: float, start: float) -> Front:
         on_epsilon_front=epsilon_non_dominated(losses, epsilon, start),
         on_accuracy_front=non_dominated(-accuracies),
         reference=reference.tolist(),
-        volume=hypervolume(losses, reference) if measurable else None,
+        volume=hypervolume_if_defined(losses, reference),
         accuracy_reference=accuracy_reference.tolist(),
-        accuracy_volume=hypervolume(100 - accuracies, accuracy_reference) if measurable else None,
+        accuracy_volume=hypervolume_if_defined(100 - accuracies, accuracy_reference),
         spread=spread(losses[on_front]),
     )
 
@@ -318,7 +317,7 @@ def _draw(study: Study) -> list[Path]:
     axes = [f"test accuracy, {name} (%)" for name in names]
     plots.draw_front(accuracies, points, front.accuracies, front.on_accuracy_front, best, axes,
                      f"{study.title}: accuracies", larger_is_better=True)  # fmt: skip
-    labels = [f"k = ({', '.join(f'{value:g}' for value in point.k)})" for point in points]
+    labels = [label({"w": point.k}) for point in points]
     plots.draw_curves(curves, [read_accuracies(point.folder) for point in points], labels, names, study.title)
     pictures = [losses, accuracies, curves]
     if len(study.starts) > 1:
@@ -329,10 +328,9 @@ def _draw(study: Study) -> list[Path]:
 
 def read_accuracies(folder: Path) -> np.ndarray:
     """Validation accuracies of a run's history, shape (epochs, m), percent."""
-    with (folder / "history.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_history(folder / "history.csv")
     columns = [name for name in rows[0] if name.startswith("validation_accuracy_")]
-    return np.array([[float(row[name]) for name in columns] for row in rows])
+    return np.array([[row[name] for name in columns] for row in rows])
 
 
 def _with_omega(study: Study) -> np.ndarray:
@@ -408,7 +406,7 @@ def _report(study: Study) -> str:
         f"- {int(front.on_front.sum())} of them are not dominated in the validation losses, "
         f"{int(front.on_epsilon_front.sum())} with epsilon-dominance (boxes of {study.epsilon:g} from "
         f"{study.start:g}); {int(front.on_accuracy_front.sum())} are not dominated in the test accuracies.",
-        f"- Best mean validation accuracy: k = ({_numbers(best.k, 'g')}), test accuracy "
+        f"- Best mean validation accuracy: {label({'w': best.k})}, test accuracy "
         f"{_numbers(best.test_accuracy, '.2f')} % (mean {np.mean(best.test_accuracy):.2f} %).",
         *_volumes(front),
         f"- Unevenness of the front of the losses: {front.spread:.3f} (0 is even).",

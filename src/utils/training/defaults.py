@@ -1,8 +1,8 @@
 """Default parameters per data set and architecture; what is not named here is :class:`TrainingParameters`' own.
 
 The reference's schedules, optimizers and caps on sparsity, but for mu, and on Cifar10Mnist the learning rate and the
-preference of the clustering (see DEVIATIONS.md). MTAN, which the reference trains without
-sparsity only, has MDMTN's caps.
+preference of the clustering (see DEVIATIONS.md). MTAN, which the reference trains without sparsity only, has MDMTN's
+caps.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,12 @@ def history_rows(history: Sequence[EpochRecord]) -> list[dict[str, Any]]:
     return [_flat(asdict(record)) for record in history]
 
 
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``history.csv``; what looks like a number is one."""
+    with path.open(newline="") as file:
+        return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     return {
@@ -166,3 +174,10 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text

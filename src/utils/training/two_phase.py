@@ -124,7 +124,6 @@ def train(trainer: Trainer) -> TrainingOutcome:
 
 def _search(trainer: Trainer) -> Snapshot:
     parameters = trainer.parameters
-
     rule = SearchRule(trainer.model, parameters)
     last = lambda record: record.epoch  # noqa: E731
     found = trainer.run(Phase(SEARCH, parameters.max_iter_search, sparsity=True, rule=rule, merit=last))
@@ -140,10 +139,10 @@ def _search(trainer: Trainer) -> Snapshot:
 def _retrain_phase(trainer: Trainer) -> Phase:
     parameters, weights = trainer.parameters, trainer.sparse_weights
     rule = PatternRule(weights, {name: _pattern(trainer, weight) for name, weight in weights.items()})
-    iterations = parameters.max_iter_retrain if parameters.Sparsity_study else parameters.max_iter
     if parameters.Sparsity_study:
-        return Phase(RETRAIN, iterations, sparsity=False, rule=rule)
-    return Phase(RETRAIN, iterations, sparsity=False, rule=rule, merit=lambda record: trade_off(record, parameters))
+        return Phase(RETRAIN, parameters.max_iter_retrain, sparsity=False, rule=rule)
+    merit = lambda record: trade_off(record, parameters)  # noqa: E731
+    return Phase(RETRAIN, parameters.max_iter, sparsity=False, rule=rule, merit=merit)
 
 
 def trade_off(record: EpochRecord, parameters: TrainingParameters) -> float:
