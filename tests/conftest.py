@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, make_splits
@@ -20,6 +21,9 @@ from src.utils.training.lsuv import initialise_lsuv
 from src.utils.training.parameters import TrainingParameters
 
 torch.set_num_threads(1)
+# The same examples in every run; to look for new ones: pytest --hypothesis-profile default
+settings.register_profile("steady", derandomize=True, database=None)
+settings.load_profile("steady")
 CPU = torch.device("cpu")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import linkage
 
 Points = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -156,13 +157,16 @@ def spread(points: ArrayLike) -> float:
     Returns:
         The unevenness; NaN for fewer than 3 points, or where all are equal: there are no gaps to compare.
 
-    Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II (2002).
+    Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II (2002); single linkage joins
+    clusters along the minimum spanning tree: Gower and Ross, Minimum spanning trees and single linkage cluster
+    analysis (1969).
     """
     values = _matrix(points)
     ranges = extent(values)
     if len(values) < 3 or not ranges.any():
         return float("nan")
-    gaps = _tree_edges(values / np.where(ranges > 0, ranges, 1.0))
+    scaled = (values - values.min(axis=0)) / np.where(ranges > 0, ranges, 1.0)
+    gaps = linkage(scaled, method="single")[:, 2]  # the heights of the links are the tree's edges
     return float(np.abs(gaps - gaps.mean()).mean() / gaps.mean())
 
 
@@ -194,16 +198,3 @@ def _staircase(points: Points) -> Points:
 def _area(stairs: Points, corner: Points) -> float:
     steps = np.concatenate([corner[1:2], stairs[:, 1]])[:-1] - stairs[:, 1]
     return float(((corner[0] - stairs[:, 0]) * steps).sum())
-
-
-def _tree_edges(points: Points) -> Points:
-    """Lengths of the edges of the minimum spanning tree of points (n, d): (n - 1,), by Prim's algorithm."""
-    nearest = np.full(len(points), np.inf)
-    outside = np.ones(len(points), dtype=np.bool_)
-    edges, newest = [], 0
-    for _ in range(len(points) - 1):
-        outside[newest] = False
-        nearest = np.minimum(nearest, np.linalg.norm(points - points[newest], axis=1))
-        newest = int(np.argmin(np.where(outside, nearest, np.inf)))
-        edges.append(nearest[newest])
-    return np.array(edges)
