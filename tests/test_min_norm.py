@@ -277,6 +277,17 @@ def test_the_direction_increases_no_loss_to_first_order(situation: tuple[Tensor,
     assert (slope >= -1e-12 * size * gram.diagonal().sqrt()).all()
 
 
+@pytest.mark.parametrize("longest", [30.0, 1e6])
+def test_losses_of_zero_and_opposite_gradients_still_give_a_descent_direction(longest: float) -> None:
+    rows = [[0, 0, -1e-6], [0, 0, -1e-6], [0, 1e-6, 0], [0, 0, -1e-6], [0, -longest, 1e-6]]
+    gram = gram_matrix(torch.tensor(rows, dtype=torch.float64))
+    for kind in ("loss", "loss+"):
+        weights = common_descent_weights(torch.tensor([0, 0, 0, 1e-9, 0], dtype=torch.float64), gram, kind)
+        assert weights.sum().item() == pytest.approx(1)
+        lengths = gram.diagonal().sqrt()
+        assert (gram @ weights >= -1e-12 * (weights @ lengths) * lengths).all()
+
+
 def test_without_conflict_every_loss_decreases_where_equal_weights_let_one_increase() -> None:
     gradients = torch.tensor([[10.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     gram = gram_matrix(gradients)

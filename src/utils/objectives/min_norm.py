@@ -65,8 +65,9 @@ def normalisation_factors(losses: Tensor, gram: Tensor, kind: str) -> Tensor:
     loss+  :math:`|f_i| \\, \\|g_i\\|`
     =====  ===========================
 
-    The magnitude of the loss, as a negative factor would turn its gradient round. No factor is less than the smallest
-    normal float32: a zero gradient stays zero, and a zero loss has the limit of ever smaller ones.
+    The magnitude of the loss, as a negative factor would turn its gradient round. A loss next to zero counts as
+    float64's precision times the largest: beyond that the minimum-norm point would have no digits left. No factor is
+    less than the smallest normal float32: a zero gradient stays zero.
 
     Args:
         losses: objectives :math:`f_i`, shape (m,).
@@ -86,7 +87,8 @@ def normalisation_factors(losses: Tensor, gram: Tensor, kind: str) -> Tensor:
     norms = gram.detach().diagonal().clamp(min=0).sqrt()
     factors = torch.ones_like(norms)
     if kind in ("loss", "loss+"):
-        factors = losses.detach().abs().to(gram.dtype)
+        sizes = losses.detach().abs().to(gram.dtype)
+        factors = sizes.clamp(min=torch.finfo(torch.float64).eps * sizes.max())
     if kind in ("l2", "loss+"):
         factors = factors * norms
     return factors.clamp(min=torch.finfo(torch.float32).tiny)
