@@ -21,9 +21,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.registry import DATASETS, dataset_entry
 from src.models.multi_task import MultiTaskNetwork
@@ -60,7 +60,9 @@ from src.utils.training.run import (
     FinishedRun,
     Problem,
     RunConfig,
+    architecture_for,
     load_dataset,
+    numbers_of_classes,
     resume_run,
     run_arithmetic,
     start_run,
@@ -169,15 +171,10 @@ def train_and_test(
     Raises:
         UserError: if network, labels and parameters do not belong together.
     """
-    tasks = splits.train.labels.shape[1]
     device = "cuda" if splits.train.images.is_cuda else "cpu"
     config = RunConfig(script=name, architecture="own", dataset=name, seed=seed, output_dir=output_dir, device=device)
-    training = network.training
-    with torch.no_grad():
-        outputs = network.eval()(splits.validation.images[:2])
-    network.train(training)
-    architecture = Architecture("own", name, tuple(output.shape[1] for output in outputs))
-    names = tuple(task_names or (f"task {task + 1}" for task in range(tasks)))
+    architecture = Architecture("own", name, numbers_of_classes(network, splits))
+    names = tuple(task_names or (f"task {task + 1}" for task in range(len(architecture.num_outs))))
     problem = Problem(name, names, splits, architecture, network, teachers=tuple(teachers))
     observer = observer or Observer()
     if resume is not None:
@@ -196,17 +193,22 @@ class _Plan:
     task: int | None
     defaults: dict[str, Any]
 
+    @property
+    def tasks(self) -> int:
+        """Number of tasks that are trained."""
+        return 1 if self.architecture == "STL" else dataset_entry(self.dataset).tasks
+
     def initial(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """Default training parameters; a demo has a shorter schedule, no k_0 another one than a sparse training."""
-        entry = dataset_entry(self.dataset)
+        """Default training parameters; a demo, another method and k_0 = 0 have schedules of their own."""
+        entry, given = dataset_entry(self.dataset), _read_ahead(arguments)
         check_architecture(self.architecture)
-        objectives = len(self.k) if self.k is not None else 2 if self.architecture == "STL" else 3
+        objectives = len(self.k) if self.k is not None else 1 + self.tasks
         k = self.k if self.k is not None else (0.0,) + (1 / (objectives - 1),) * (objectives - 1)
         values = default_parameters(
             entry.backbone,
             self.architecture,
-            method=self.defaults.get("method", "Chebyshev"),
-            sparsity=k[0] > 0 or not self.defaults.get("Sparsity_study", True),
+            method=given.method or self.defaults.get("method", "Chebyshev"),
+            sparsity=(given.w or k)[0] > 0 or not self.defaults.get("Sparsity_study", True),
             demo="--demo" in arguments,
         )
         return {**values, "w": k, "num_tasks": objectives, "a": (0.0,) * objectives, **self.defaults}
@@ -229,19 +231,24 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _plan_from(arguments: Sequence[str], *, needs_k: bool) -> _Plan:
-    """Read the flags that decide which defaults hold."""
+    """The plan of the command's flags."""
+    given = _read_ahead(arguments)
+    k = tuple(given.w) if given.w else None
+    if needs_k and k is None and not (given.help or given.resume):
+        raise UserError("the preference vector is missing; give it with --k")
+    return _Plan("Train_and_Test", given.architecture, given.dataset, k, given.task, {})
+
+
+def _read_ahead(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags that decide which defaults hold for the others."""
     parser = Parser(description=__doc__, add_help=False)
     _add_choice_flags(parser)
     parser.add_argument("--k", "--w", dest="w", type=_number, nargs="+")
     parser.add_argument("--task", type=_whole)
-    parser.add_argument("--method", default="Chebyshev")
+    parser.add_argument("--method")
     parser.add_argument("--resume")
     parser.add_argument("-h", "--help", action="store_true")
-    known, _ = parser.parse_known_args(arguments)
-    k = tuple(known.w) if known.w else None
-    if needs_k and k is None and not (known.help or known.resume):
-        raise UserError("the preference vector is missing; give it with --k")
-    return _Plan("Train_and_Test", known.architecture, known.dataset, k, known.task, {"method": known.method})
+    return parser.parse_known_args(arguments)[0]
 
 
 def _train(plan: _Plan, arguments: Sequence[str], description: str | None) -> None:
@@ -262,20 +269,19 @@ def _search(arguments: Sequence[str]) -> None:
     k0.add_argument("--k0", type=_number, default=1e-3, help="preference of the sparsity objective [0.001]")
     k0.add_argument("--resolution", type=_whole, help="train a lattice of this resolution over the tasks instead")
     chosen, _ = k0.parse_known_args(arguments)
-    tasks = 1 if plan.architecture == "STL" else 2
-    resolution = 1 if tasks == 1 and chosen.resolution is None else chosen.resolution
-    vectors = preference_family(chosen.k0, tasks, resolution)
+    resolution = 1 if plan.tasks == 1 and chosen.resolution is None else chosen.resolution
+    vectors = preference_family(chosen.k0, plan.tasks, resolution)
     plan = replace(plan, k=vectors[0])
     parser = _parser(plan, plan.initial(arguments), _search.__doc__, parents=[k0], without=("w", "num_tasks"))
     parser.prog += " search"
     _add_worker_flags(parser)
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
-    names = _task_names(config)
+    data = _data(config)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
-    outcome = search(config, parameters, [{"w": k} for k in vectors], names, workers, observer)
+    outcome = search(config, parameters, [{"w": k} for k in vectors], data, workers, observer)
     model = keep_best(config, parameters, outcome)
-    show_search(replace(outcome, files=[*outcome.files, model]), names)
+    show_search(replace(outcome, files=[*outcome.files, model]), data.task_names)
 
 
 def _repeat(plan: _Plan, repetitions: int, arguments: Sequence[str], description: str | None) -> None:
@@ -287,9 +293,9 @@ def _repeat(plan: _Plan, repetitions: int, arguments: Sequence[str], description
     )
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
-    names = _task_names(config)
+    data = _data(config)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
-    show_repetitions(repeat(config, parameters, flags.repetitions, names, workers, observer), names)
+    show_repetitions(repeat(config, parameters, flags.repetitions, data, workers, observer), data.task_names)
 
 
 def _search_and_train(
@@ -318,14 +324,14 @@ def _search_and_train(
     for candidate in candidates:
         check_method(trial.changed(**candidate))
     teacher = _teacher_parameters(plan, arguments, flags.teacher_max_iter)
-    names, sweep_observer = _task_names(config), ConsoleSweepObserver(quiet=flags.quiet)
+    data, sweep_observer = _data(config), ConsoleSweepObserver(quiet=flags.quiet)
     if METHODS[parameters.method].uses_teachers and not config.teachers:
-        config = replace(config, teachers=train_teachers(config, teacher, names, workers, sweep_observer))
-    outcome = search(config, trial, candidates, names, workers, sweep_observer)
+        config = replace(config, teachers=train_teachers(config, teacher, data, workers, sweep_observer))
+    outcome = search(config, trial, candidates, data, workers, sweep_observer)
     if flags.quiet:
         show_failures(outcome.failures)
     else:
-        show_search(outcome, names)
+        show_search(outcome, data.task_names)
     best, _ = outcome.candidates[outcome.best]
     show_run(start_run(config, parameters.changed(**best), observer))
 
@@ -351,12 +357,11 @@ def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
     check_method(parameters)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
     starts = _start_models(plan, config, flags, observer)
-    names = _task_names(config)
     outcome = pareto_study(
         replace(config, model=None),
         parameters,
         starts,
-        names,
+        _data(config),
         workers,
         observer,
         resolution=flags.resolution,
@@ -415,20 +420,20 @@ def _test(arguments: Sequence[str]) -> None:
         _add_config_flag(parser, name)
     flags = parser.parse_args(arguments)
     saved = load_model(flags.model)
-    results = saved.results
-    config = RunConfig(
-        script="test",
-        architecture=saved.architecture.name,
-        dataset=results["dataset"],
-        task=results["task"],
-        data_seed=results["data_seed"],
-        device=flags.device,
-        data_dir=flags.data_dir,
-    )
+    places = {"device": flags.device, "data_dir": flags.data_dir}
+    try:
+        what = {name: saved.results[name] for name in ("dataset", "task", "data_seed")}
+        config = RunConfig(script="test", architecture=saved.architecture.name, **what, **places)
+        skip_layer = saved.parameters["skip_layer"]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{flags.model} does not say what it was trained on ({error}): train the model again"
+        ) from error
     dataset = load_dataset(config, ConsoleObserver(quiet=False))
+    load_model(flags.model, architecture_for(config, dataset))
     splits = make_splits(dataset, config.torch_device())
     network = saved.network.to(config.torch_device())
-    layers = network.growl_layers(saved.parameters["skip_layer"])
+    layers = network.growl_layers(skip_layer)
     show_accuracies(
         dataset.task_names, evaluate(network, splits.test).accuracy, evaluate(network, splits.validation).accuracy
     )
@@ -520,9 +525,9 @@ def _workers(flags: argparse.Namespace) -> Workers:
     return Workers(flags.jobs, flags.dask)
 
 
-def _task_names(config: RunConfig) -> tuple[str, ...]:
-    """Names of the tasks; the data are read, and if need be made, before any worker wants them."""
-    return load_dataset(config, ConsoleObserver(quiet=False)).task_names
+def _data(config: RunConfig) -> MultiTaskDataset:
+    """The data; they are read, and if need be made, before any worker wants them."""
+    return load_dataset(config, ConsoleObserver(quiet=False))
 
 
 def _parameters(flags: argparse.Namespace) -> TrainingParameters:

@@ -38,6 +38,7 @@ from Data_loaders.sources import (
 )
 from src.utils.command import Parser, exit_code
 from src.utils.errors import UserError
+from src.utils.files import check_writable
 
 Progress = Callable[[int, int], None]
 
@@ -228,8 +229,11 @@ def _create(arguments: Sequence[str] | None) -> None:
 
     chosen = _parse(arguments)
     folder, display = data_folder(chosen.data_dir), _Display()
+    images = Path(chosen.output_dir or ROOT) / "Images" / "Cifar10Mnist"
+    for place in (images, cache_file(folder, chosen.seed, chosen.variant).parent):
+        check_writable(place)
     dataset = load_cifar10mnist(folder, chosen.seed, _refuse, chosen.variant, display)
-    picture = Path(chosen.output_dir or ROOT) / "Images" / dataset.name / "samples.png"
+    picture = images / "samples.png"
     draw_samples(picture, dataset)
     print(f"{dataset.name}: {len(dataset.x_train):,} training and {len(dataset.x_test):,} test images; written:")
     print(f"  {cache_file(folder, chosen.seed, chosen.variant)}{'' if display.done else ' (was there before)'}")

@@ -62,21 +62,16 @@ def load_multimnist(folder: Path, seed: int, warn: Callable[[str], None]) -> Mul
         seed: of the partner digits; test partners come from a stream of their own.
         warn: told when the cache cannot be written.
     """
-    return _compose_cached("MultiMnist", load_mnist(folder), seed, 1, folder, warn)
+    source = load_mnist(folder)
+    recipe = {"name": "MultiMnist", "seed": seed, "partners": 1, "source": source.checksum}
+    path = folder / "MultiMnist" / f"multimnist_seed{seed}.npz"
+    return _dataset("MultiMnist", cached_arrays(path, recipe, lambda: _compose_source(source, seed, 1), warn))
 
 
 def load_multidigits(folder: Path, seed: int, warn: Callable[[str], None]) -> MultiTaskDataset:
     """The demonstration: MultiMNIST made from the bundled digits; nothing is read from or written to ``folder``."""
     source = load_digits_source()
     return _dataset("MultiDigits", _compose_source(source, seed, DEMO_PARTNERS))
-
-
-def _compose_cached(
-    name: str, source: Source, seed: int, partners: int, folder: Path, warn: Callable[[str], None]
-) -> MultiTaskDataset:
-    recipe = {"name": name, "seed": seed, "partners": partners, "source": source.checksum}
-    path = folder / name / f"{name.lower()}_seed{seed}.npz"
-    return _dataset(name, cached_arrays(path, recipe, lambda: _compose_source(source, seed, partners), warn))
 
 
 def _compose_source(source: Source, seed: int, partners: int) -> dict[str, np.ndarray]:

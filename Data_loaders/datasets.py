@@ -1,16 +1,17 @@
-"""Multi-task data sets: what they hold, how they are cached, and their list."""
+"""Multi-task data sets: what they hold and how they are cached."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from Data_loaders.sources import Images, Labels
+from Data_loaders.sources import Images, Labels, checksum
 from src.utils.errors import UserError
 from src.utils.files import read_npz, write_npz
 
@@ -59,6 +60,11 @@ class MultiTaskDataset:
                         f"{self.name}: y_{split} of task {task + 1} ranges from {y[:, task].min()} to "
                         f"{y[:, task].max()}; allowed: 0 to {len(names) - 1}"
                     )
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of images and labels, the identity of the data."""
+        return checksum(self.x_train, self.y_train, self.x_test, self.y_test)
 
     @property
     def num_outs(self) -> list[int]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,11 @@ def load_mnist(folder: Path) -> Source:
             f"the MNIST files in {folder / 'MNIST' / 'raw'} are damaged ({_first_line(error)}): "
             "delete that folder and run again"
         ) from error
+    for images in (arrays[0], arrays[2]):
+        if images.shape[1:] != (28, 28):
+            raise UserError(
+                f"the MNIST images in {folder / 'MNIST' / 'raw'} have shape {images.shape}; allowed: (N, 28, 28)"
+            )
     return make_source("MNIST", *arrays)
 
 
@@ -144,11 +150,16 @@ def make_source(name: str, x_train: Images, y_train: Labels, x_test: Images, y_t
         if len(images) != len(labels) or not len(images):
             raise UserError(f"{name}: {len(images)} {split} images but {len(labels)} labels: the files are damaged")
     y_train, y_test = y_train.astype(np.int64), y_test.astype(np.int64)
+    return Source(x_train, y_train, x_test, y_test, checksum(x_train, y_train, x_test, y_test))
+
+
+def checksum(*arrays: NDArray[Any]) -> str:
+    """SHA-256 of arrays: of their types, shapes and values."""
     digest = hashlib.sha256()
-    for array in (x_train, y_train, x_test, y_test):
+    for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return Source(x_train, y_train, x_test, y_test, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _read_cifar10(path: Path) -> Source:

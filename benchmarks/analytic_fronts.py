@@ -9,7 +9,6 @@ terms. Prints a table, draws one picture per problem, and leaves with exit code 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from benchmarks.analytic_problems import FLOAT, PROBLEMS, Problem
-from src.utils.files import write_picture
+from src.utils.command import Parser, exit_code
+from src.utils.files import check_writable, write_picture
 from src.utils.objectives.augmented_lagrangian import augmented_lagrangian, multipliers, optimal_t
 from src.utils.objectives.chebyshev import chebyshev_terms, chebyshev_value
 from src.utils.objectives.optimality import KKTResiduals, chebyshev_gap, kkt_residuals
@@ -352,11 +352,12 @@ def _row(problem: Problem, t_update: TUpdate, result: Measured) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, draw; 0 where all targets are met, else 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, draw; leaves with exit code 1 where a target is missed."""
+    parser = Parser(description=__doc__)
     parser.add_argument("--output-dir", type=Path, default=Path("Images/readme"), help="where the pictures go")
     output_dir: Path = parser.parse_args(arguments).output_dir
+    check_writable(output_dir)
     print(f"Worst over all preference vectors; targets: distance {DISTANCE_TARGET:g}, KKT {KKT_TARGET:g}")
     print(HEADER)
     met = True
@@ -378,8 +379,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw_front(output_dir / f"front_{problem.name.lower().replace('-', '_')}.png", problem, ours, weighted)
     print(f"\nLargest hole in the front\n{'problem':<16}{'Chebyshev':>22}{'weighted sum':>24}")
     print("\n".join(coverage))
-    return 0 if met else 1
+    if not met:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

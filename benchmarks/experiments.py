@@ -14,8 +14,9 @@ from src.utils.console import ConsoleSweepObserver, show_failures
 from src.utils.errors import UserError
 from src.utils.study.sweep import SweepOutcome, Trial, Workers, fingerprint, run_sweep
 from src.utils.training.defaults import default_parameters
+from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig
+from src.utils.training.run import RunConfig, load_dataset
 
 
 def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
@@ -57,8 +58,9 @@ def run_experiment(name: str, flags: argparse.Namespace, settings: dict[str, Tra
         for seed in range(flags.seeds)
         for setting, parameters in settings.items()
     ]
-    prints = [fingerprint(trial.config, trial.parameters, trial.parameters.w) for trial in trials]
-    folder = flags.output_dir / f"{name}_{fingerprint(config, trials[0].parameters, prints)}"
+    data = load_dataset(config, Observer())
+    prints = [fingerprint(trial.config, trial.parameters, data, trial.parameters.w) for trial in trials]
+    folder = flags.output_dir / f"{name}_{fingerprint(config, trials[0].parameters, data, prints)}"
     outcome = run_sweep(folder, trials, Workers(flags.jobs), ConsoleSweepObserver(quiet=False))
     show_failures(outcome.failures)
     if not outcome.points:

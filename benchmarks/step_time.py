@@ -8,8 +8,8 @@ ratio to the plain loop, the seconds per epoch that follow from it, and the mach
 
 from __future__ import annotations
 
-import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,6 +18,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from Data_loaders.loaders import training_batches
+from Data_loaders.registry import dataset_entry
+from src.utils.command import Parser, exit_code
+from src.utils.errors import UserError
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.defaults import default_parameters
 from src.utils.training.engine import Observer, Trainer, evaluate
@@ -31,13 +34,15 @@ ROUNDS, STEPS = 7, 20
 @run_arithmetic()
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--dataset", default="MultiMnist")
     parser.add_argument("--architecture", default="MDMTN")
     parser.add_argument("--data-dir")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
+    if flags.threads < 1:
+        raise UserError(f"threads is {flags.threads}; allowed: 1 or more")
     torch.set_num_threads(flags.threads)
     config = RunConfig(
         script="benchmark",
@@ -47,7 +52,8 @@ def main() -> None:
         data_dir=flags.data_dir,
     )
     device = config.torch_device()
-    defaults = default_parameters(flags.dataset, flags.architecture, method="Chebyshev", sparsity=True, demo=False)
+    backbone = dataset_entry(flags.dataset).backbone
+    defaults = default_parameters(backbone, flags.architecture, method="Chebyshev", sparsity=True, demo=False)
     sparse = TrainingParameters(**defaults)
     problem = load_problem(config, sparse, Observer())
     variants = {
@@ -142,4 +148,4 @@ def _wait(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -192,7 +192,11 @@ BAD = {
     "other number of tasks": (["--k", "1", "1", "--a", "0", "0", "--num_tasks", "2"], "allowed for MultiDigits: 3"),
     "unknown device": (["--device", "tpu"], "device is 'tpu'; allowed: auto, cpu, cuda"),
     "seed out of range": (["--seed", "-1"], "seed is -1"),
-    "no such model": (["--is_search", "no", "--model", "missing.pth"], "no such file: missing.pth"),
+    "no such model": (["--is_search", "no", "--model", "missing.pth"], "missing.pth"),
+    "a model for a search": (["--model", "missing.pth"], "allowed: none, or is_search or Sparsity_study False"),
+    "teachers for no one": (["--teachers", "a.pth"], "allowed for method Chebyshev: 0 files"),
+    "no teachers": (["--method", "KDMTL", "--k", "0", "1", "1"], "allowed for method KDMTL: 2 files, one per task"),
+    "negative, in powers of ten": (["--k", "1e-3", "-1e-3", "0.9"], "allowed: numbers >= 0, not all zero"),
     "no model to start from": (["--is_search", "no"], "name its file with --model"),
     "no such run": (["--resume", "nowhere"], "nowhere holds no run"),
 }

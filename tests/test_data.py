@@ -199,6 +199,14 @@ def test_mnist_files_with_a_damaged_header_are_a_user_error(
     one_line(error)
 
 
+@pytest.mark.parametrize("shape", [(12, 20, 20), (12, 28, 1)])
+def test_mnist_images_of_another_size_are_a_user_error(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    write_idx(write_mnist(tmp_path) / "train-images-idx3-ubyte", np.ones(shape))
+    with pytest.raises(UserError, match="allowed: \\(N, 28, 28\\)") as error:
+        load_mnist(tmp_path)
+    one_line(error)
+
+
 def test_images_and_labels_of_different_number_are_a_user_error(tmp_path: Path) -> None:
     write_idx(write_mnist(tmp_path) / "train-labels-idx1-ubyte", np.arange(7))
     with pytest.raises(UserError) as error:

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from src.models.multi_task import weight_layers
 from src.models.registry import Architecture
+from src.utils.training.engine import Observer
 from src.utils.training.lsuv import initialise_lsuv
+from src.utils.training.run import RunConfig, load_problem
+from tests.conftest import short
 
 
 def images(*shape: int, seed: int = 0, scale: float = 3.0) -> Tensor:
@@ -67,6 +70,14 @@ def output_variances(model: nn.Module, batch: Tensor) -> dict[str, float]:
         model(batch)
     model.load_state_dict(state)
     return variances
+
+
+def test_a_run_starts_from_it() -> None:
+    config = RunConfig(script="lsuv", architecture="HPS", dataset="MultiDigits", seed=3)
+    parameters = short()
+    problem = load_problem(config, parameters, Observer())
+    variances = output_variances(problem.network, problem.splits.train.images[: parameters.batch_size])
+    assert list(variances.values()) == pytest.approx([1.0] * len(variances), abs=0.1 + 1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])

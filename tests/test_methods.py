@@ -18,6 +18,7 @@ from src.utils.training.engine import Trainer
 from src.utils.training.method import Method
 from src.utils.training.methods import METHODS, make_method
 from src.utils.training.mgda import MGDA
+from src.utils.training.parameters import LARGEST_MU
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, make_network, short
 
@@ -210,3 +211,20 @@ def test_gradients_have_the_layout_of_their_parameters(splits: Splits) -> None:
     for parameter in network.parameters():
         assert parameter.grad is not None
         assert parameter.grad.stride() == parameter.stride()
+
+
+def test_multipliers_keep_their_sum_however_long_mu_grows(splits: Splits) -> None:
+    method = method_of(hps(), w=(0.0, 0.2, 0.8), mu=1.0, rho=2.0)
+    for _ in range(200):
+        method.end_iteration(torch.tensor([100.0, 2.0, 0.5]))
+        assert float(method.lam.sum()) == pytest.approx(1, abs=0.01)
+    assert float(method.mu) == LARGEST_MU
+    network = hps()
+    method.backward(network, splits.train.images[:40], splits.train.labels[:40])
+    assert all(float(weight.grad.abs().max()) > 0 for weight in network.parameters() if weight.grad is not None)
+
+
+@pytest.mark.parametrize(("name", "value"), [("mu", 1e5), ("mu", 1e-300), ("rho", 0.5)])
+def test_a_mu_without_digits_is_refused(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"{name} is {value}; allowed"):
+        short(**{name: value})

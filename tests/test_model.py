@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from Data_loaders.loaders import Splits
+from src.models.hps import HPS
 from src.models.registry import Architecture, load_model, save_model
 from src.utils.errors import UserError
 from tests.conftest import equal_states, make_network
@@ -94,3 +96,9 @@ def test_model_file_of_other_content_is_refused(tmp_path: Path) -> None:
 def test_unknown_architecture_is_refused() -> None:
     with pytest.raises(UserError, match=r"architecture is 'MDMTM'; allowed: .*MDMTN"):
         Architecture("MDMTM", "MultiMnist", (10, 10)).build()
+
+
+def test_a_convolution_with_groups_is_never_sparse() -> None:
+    trunk = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(24, 5))
+    network = HPS(trunk, [nn.Linear(5, 2)])
+    assert list(network.growl_layers(skip_layer=0)) == ["trunk.1", "trunk.3"]

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from random import Random
 
+import cvxpy
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from src.models.registry import Architecture
@@ -21,7 +23,7 @@ from src.utils.objectives.augmented_lagrangian import (
     project_simplex,
     simplex_threshold,
 )
-from src.utils.objectives.chebyshev import chebyshev_constraints, chebyshev_terms, chebyshev_value
+from src.utils.objectives.chebyshev import chebyshev_terms, chebyshev_value
 from src.utils.objectives.growl import growl_prox, growl_value
 from src.utils.objectives.owl import WEIGHT_TYPES, owl_prox, owl_value, owl_weights
 from src.utils.sparsity.rows import to_rows
@@ -49,16 +51,13 @@ def objectives(draw: st.DrawFn) -> tuple[list[float], list[float], list[float], 
 
 @PROPERTY
 @given(objectives())
-def test_chebyshev_terms_constraints_and_value_equal_the_formula(
+def test_chebyshev_terms_and_value_equal_the_formula(
     case: tuple[list[float], list[float], list[float], float],
 ) -> None:
     f, k, a, epsilon = case
     expected = twins.chebyshev_terms(f, k, a, epsilon)
     arguments = vec(k), vec(a), epsilon
     torch.testing.assert_close(chebyshev_terms(vec(f), *arguments), vec(expected), rtol=1e-12, atol=1e-11)
-    t = torch.tensor(0.7, dtype=torch.float64)
-    constraints = chebyshev_constraints(vec(f), t, *arguments)
-    torch.testing.assert_close(constraints, vec([c - 0.7 for c in expected]), rtol=1e-12, atol=1e-11)
     assert chebyshev_value(vec(f), *arguments).item() == pytest.approx(max(expected), rel=1e-12, abs=1e-11)
 
 
@@ -248,6 +247,18 @@ def test_repeated_updates_with_the_optimal_t_converge_to_the_weighted_chebyshev_
     assert x.item() == pytest.approx((math.sqrt(5) - 1) / 2, abs=1e-4)
 
 
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_simplex_projection_equals_a_quadratic_programme(n: int) -> None:
+    rng = np.random.default_rng(n)
+    v, x = cvxpy.Parameter(n), cvxpy.Variable(n, nonneg=True)
+    programme = cvxpy.Problem(cvxpy.Minimize(cvxpy.sum_squares(x - v)), [cvxpy.sum(x) == 1])
+    for number in range(400):
+        v.value = (rng.normal(size=n), rng.integers(-2, 3, n) / 2, 10 * rng.normal(size=n))[number % 3]
+        programme.solve(solver=cvxpy.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12)
+        found = project_simplex(vec(v.value.tolist()))
+        np.testing.assert_allclose(found.numpy(), x.value, rtol=0, atol=1e-6)
+
+
 # OWL weights
 
 BETAS = st.floats(0, 2)
@@ -321,6 +332,27 @@ def test_owl_value_is_the_maximum_over_all_pairings(case: OwlCase) -> None:
 def test_owl_prox_equals_the_exact_solution(case: OwlCase) -> None:
     expected = vec(twins.owl_prox(case.x, case.theta, case.step))
     torch.testing.assert_close(prox_of(case), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("weight_type", WEIGHT_TYPES)
+def test_owl_prox_equals_a_quadratic_programme_on_thousands_of_inputs(weight_type: str) -> None:
+    """With z the sorted magnitudes less the weights: min |v - z|^2 over v_1 >= ... >= v_n >= 0.
+
+    With u >= 0 the differences, v = L u, L of ones from the diagonal on: a least-squares problem with bounds.
+    """
+    rng = np.random.default_rng(11)
+    for number in range(1500):
+        n = int(rng.integers(1, 13))
+        x = (rng.normal(size=n), rng.integers(-2, 3, n) / 2, 10.0 ** rng.integers(-3, 7, n))[number % 3]
+        step, beta1, beta2 = rng.uniform(0, 2, 3)
+        theta = np.array(twins.owl_weights(n, weight_type, beta1, beta2))
+        order = np.argsort(-np.abs(x))
+        z = np.abs(x)[order] - step * theta
+        u = lsq_linear(np.triu(np.ones((n, n))), z, (0, np.inf), method="bvls", tol=1e-14).x
+        expected = np.empty(n)
+        expected[order] = u[::-1].cumsum()[::-1]
+        found = owl_prox(vec(x.tolist()), vec(theta.tolist()), step).numpy()
+        np.testing.assert_allclose(found, expected * np.sign(x), rtol=1e-9, atol=1e-9 * np.abs(x).max())
 
 
 @PROPERTY

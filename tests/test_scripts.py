@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,17 @@ import pytest
 import torch
 from torch import nn
 
+from Data_loaders import registry
+from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, TaskData
+from Data_loaders.MultiMnist import load_multidigits
+from src.models.backbones import BACKBONES
 from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.registry import Architecture, load_model
 from src.utils.errors import UserError
 from src.utils.training.parameters import TrainingParameters
-from Train_and_Test import train_and_test
+from Train_and_Test import _Plan, train_and_test
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = [
@@ -234,8 +241,90 @@ def test_labels_and_classes_that_do_not_match_are_refused(tmp_path: Path) -> Non
     parameters = TrainingParameters(w=(0.0, 1.0, 1.0, 1.0), a=(0.0,) * 4, num_tasks=4)
     with pytest.raises(UserError, match=r"labels of task 1 \(task 2\) range from 0 to 4; allowed: 0 to 3"):
         train_and_test(own_network((2, 4, 3)), own_data((2, 5, 3)), parameters, output_dir=str(tmp_path))
-    with pytest.raises(UserError, match="the network has 2 outputs; allowed for own: 3"):
+    with pytest.raises(UserError, match="the network has 2 outputs; allowed for these data: 3"):
         train_and_test(own_network((2, 5)), own_data((2, 5, 3)), parameters, output_dir=str(tmp_path))
     with pytest.raises(UserError, match="num_tasks is 4; allowed for own: 3"):
         train_and_test(own_network((2, 5)), own_data((2, 5)), parameters, output_dir=str(tmp_path))
     assert not any(tmp_path.iterdir())
+
+
+OWN = own_data((2, 5))
+BAD_DATA: dict[str, tuple[Splits, str]] = {
+    "images of another type": (
+        replace(OWN, train=replace(OWN.train, images=OWN.train.images.double())),
+        "the train images are torch.float64; allowed for this network: torch.float32",
+    ),
+    "labels of another type": (
+        replace(OWN, test=replace(OWN.test, labels=OWN.test.labels.int())),
+        "the test labels are torch.int32; allowed: torch.int64",
+    ),
+    "no images": (
+        replace(OWN, validation=TaskData(OWN.test.images[:0], OWN.test.labels[:0])),
+        "the validation data hold no images; allowed: 1 or more",
+    ),
+    "labels of fewer tasks": (
+        replace(OWN, test=replace(OWN.test, labels=OWN.test.labels[:, :1])),
+        "the test data have images of shape (12,) and 1 labels each; allowed, as in training: (12,) and 2",
+    ),
+    "images of another shape": (
+        replace(OWN, test=replace(OWN.test, images=OWN.test.images[:, :9])),
+        "the test data have images of shape (9,) and 2 labels each",
+    ),
+    "images for another network": (
+        Splits(*(replace(part, images=part.images[:, :9]) for part in (OWN.train, OWN.validation, OWN.test))),
+        "the network cannot read images of shape (9,)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_tensors_that_cannot_be_trained_on_are_refused_before_anything_is_written(case: str, tmp_path: Path) -> None:
+    splits, message = BAD_DATA[case]
+    parameters = TrainingParameters(w=(0.0, 0.5, 0.5))
+    with pytest.raises(UserError, match=re.escape(message)):
+        train_and_test(own_network((2, 5)), splits, parameters, output_dir=str(tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
+def test_names_and_networks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    parameters, output = TrainingParameters(w=(0.0, 0.5, 0.5)), str(tmp_path / "out")
+    with pytest.raises(UserError, match=r"task_names are .*; allowed for own: 2, one per task"):
+        train_and_test(own_network((2, 5)), OWN, parameters, task_names=["one"], output_dir=output)
+    with pytest.raises(UserError, match=r"script is '../own'; allowed: a name without folders"):
+        train_and_test(own_network((2, 5)), OWN, parameters, name="../own", output_dir=output)
+    with pytest.raises(UserError, match="network is a Linear; allowed: a MultiTaskNetwork"):
+        train_and_test(nn.Linear(12, 2), OWN, parameters, output_dir=output)  # type: ignore[arg-type]
+    assert not any(tmp_path.iterdir())
+
+
+def test_preferences_on_the_command_line_have_the_schedule_of_the_same_script_with_these_preferences() -> None:
+    sparse, dense = (_Plan("s", "STL", "MultiMnist", k, 0, {}) for k in ((0.01, 0.99), (0.0, 1.0)))
+    schedule = ("base_optimizer", "lr", "max_iter", "num_epochs")
+    for one, other, flags in ((sparse, dense, ["--k", "0", "1"]), (dense, sparse, ["--k", "0.01", "0.99"])):
+        changed, wanted = one.initial(flags), other.initial([])
+        assert [changed.get(name) for name in schedule] == [wanted.get(name) for name in schedule]
+    by_flag, by_script = (
+        _Plan("s", "HPS", "MultiMnist", (0.0, 0.5, 0.5), None, defaults).initial(flags)
+        for defaults, flags in (({}, ["--method", "MGDA"]), ({"method": "MGDA"}, []))
+    )
+    assert [by_flag[name] for name in schedule] == [by_script[name] for name in schedule]
+
+
+def test_a_new_data_set_needs_a_backbone_and_a_source_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Three tasks: the two digits and whether they are the same."""
+
+    def load(folder: Path, seed: int, warn: Callable[[str], None]) -> MultiTaskDataset:
+        digits = load_multidigits(folder, seed, warn)
+        y_train, y_test = (
+            np.column_stack([y, y[:, 0] == y[:, 1]]).astype(np.int64) for y in (digits.y_train, digits.y_test)
+        )
+        names, classes = (*digits.task_names, "same"), (*digits.class_names, ("no", "yes"))
+        return replace(digits, name="Three", task_names=names, class_names=classes, y_train=y_train, y_test=y_test)
+
+    monkeypatch.setitem(BACKBONES, "Small", BACKBONES["MultiMnist"])
+    entries = {**registry.DATASETS, "Three": registry.DatasetEntry(load, backbone="Small", demo="Three", tasks=3)}
+    monkeypatch.setattr(registry, "DATASETS", entries)
+    choice = ("--architecture", "HPS", "--dataset", "Three", "--output-dir", str(tmp_path), *SHORT)
+    assert run(monkeypatch, "Train_and_Test.py", *choice, "--k", "0.1", "0.3", "0.3", "0.3") == 0
+    assert run(monkeypatch, "Train_and_Test.py", "search", *choice, "--k0", "0.1", "--resolution", "3") == 0
+    assert len(list(tmp_path.glob("logs/search_HPS_Three_*/*/results.json"))) == 1

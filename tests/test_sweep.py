@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import write_torch
+from src.utils.study.preference_vectors import two_task_family
 from src.utils.study.repeat import repeat
 from src.utils.study.search import search
 from src.utils.study.sweep import Point, SweepObserver, SweepOutcome, Trial, Workers, fingerprint, read_point, run_sweep
 from src.utils.study.teachers import train_teachers
 from src.utils.training.engine import Observer
-from src.utils.training.run import RunConfig, start_run
+from src.utils.training.run import RunConfig, run_name, start_run
 from tests.conftest import short
 
-NAMES = ("left", "right")
 IN_TURN, TWO = Workers(), Workers(jobs=2)
 TINY = short(w=(0.0, 0.4, 0.6), num_batchEpoch=3, max_iter=2, num_epochs=1)
 
@@ -202,23 +203,27 @@ def write_model(path: Path, value: float, seconds: float) -> None:
     write_torch(path, {"architecture": {"name": "HPS"}, "state_dict": {"w": torch.tensor([value])}, "seconds": seconds})
 
 
-def test_fingerprint_changes_with_parameters_and_models_but_not_with_places(tmp_path: Path) -> None:
+def test_fingerprint_changes_with_parameters_and_models_but_not_with_places(
+    tmp_path: Path, digits: MultiTaskDataset
+) -> None:
     model = tmp_path / "model.pth"
     write_model(model, 1.0, seconds=3.0)
     config = config_in(tmp_path, model=str(model))
-    same = fingerprint(config, TINY)
-    assert same == fingerprint(replace(config, output_dir="elsewhere"), TINY.changed(w=(0.1, 0.2, 0.7)))
-    assert same != fingerprint(config, TINY.changed(lr=0.1))
-    assert same != fingerprint(replace(config, seed=1), TINY)
+    same = fingerprint(config, TINY, digits)
+    assert same == fingerprint(replace(config, output_dir="elsewhere"), TINY.changed(w=(0.1, 0.2, 0.7)), digits)
+    assert same != fingerprint(config, TINY.changed(lr=0.1), digits)
+    assert same != fingerprint(replace(config, seed=1), TINY, digits)
     write_model(tmp_path / "copy.pth", 1.0, seconds=4.0)
-    assert same == fingerprint(replace(config, model=str(tmp_path / "copy.pth")), TINY)
+    assert same == fingerprint(replace(config, model=str(tmp_path / "copy.pth")), TINY, digits)
+    other = replace(digits, y_test=digits.y_test[:, ::-1])
+    assert same != fingerprint(config, TINY, other)
     write_model(model, 2.0, seconds=3.0)
-    assert same != fingerprint(config, TINY)
+    assert same != fingerprint(config, TINY, digits)
 
 
-def test_repetition_r_depends_on_its_seed_only(tmp_path: Path) -> None:
-    many = repeat(config_in(tmp_path), TINY, 3, NAMES, IN_TURN, SweepObserver())
-    later = repeat(config_in(tmp_path / "b", seed=2), TINY, 1, NAMES, IN_TURN, SweepObserver())
+def test_repetition_r_depends_on_its_seed_only(tmp_path: Path, digits: MultiTaskDataset) -> None:
+    many = repeat(config_in(tmp_path), TINY, 3, digits, IN_TURN, SweepObserver())
+    later = repeat(config_in(tmp_path / "b", seed=2), TINY, 1, digits, IN_TURN, SweepObserver())
     assert replace(many.points[2], folder=Path()) == replace(later.points[2], folder=Path())
     accuracies = torch.tensor([point.test_accuracy for point in many.points.values()], dtype=torch.float64)
     assert many.mean[:2] == pytest.approx(accuracies.mean(0).tolist())
@@ -227,30 +232,39 @@ def test_repetition_r_depends_on_its_seed_only(tmp_path: Path) -> None:
     assert all(path.is_file() for path in many.files)
     assert later.std == [0, 0, 0]
     with pytest.raises(UserError, match="repetitions is 0; allowed: 1 or more"):
-        repeat(config_in(tmp_path), TINY, 0, NAMES, IN_TURN, SweepObserver())
+        repeat(config_in(tmp_path), TINY, 0, digits, IN_TURN, SweepObserver())
 
 
-def test_search_takes_any_parameters_and_reports_what_failed(tmp_path: Path) -> None:
+def test_search_takes_any_parameters_and_reports_what_failed(tmp_path: Path, digits: MultiTaskDataset) -> None:
     candidates = [{"lr": 1e-3}, {"lr": 1e30}, {"lr": 1e-2, "w": (0.0, 0.5, 0.5)}]
-    outcome = search(config_in(tmp_path), TINY, candidates, NAMES, IN_TURN, SweepObserver())
+    outcome = search(config_in(tmp_path), TINY, candidates, digits, IN_TURN, SweepObserver())
     assert [candidate for candidate, _ in outcome.candidates] == [candidates[0], candidates[2]]
     assert outcome.candidates[outcome.best][1].merit == max(point.merit for _, point in outcome.candidates)
     assert [failure.trial.name for failure in outcome.failures] == ["lr1e+30"]
     assert all(path.is_file() for path in outcome.files)
     first = [{"lr": 1e-3}]
-    search(config_in(tmp_path), TINY, first, NAMES, IN_TURN, SweepObserver())
-    other = search(config_in(tmp_path), TINY.changed(w=(0.0, 0.1, 0.9)), first, NAMES, IN_TURN, SweepObserver())
+    search(config_in(tmp_path), TINY, first, digits, IN_TURN, SweepObserver())
+    other = search(config_in(tmp_path), TINY.changed(w=(0.0, 0.1, 0.9)), first, digits, IN_TURN, SweepObserver())
     assert other.candidates[0][1].k == (0.0, 0.1, 0.9)
     with pytest.raises(UserError, match="none of 1 candidates could be trained: training diverged"):
-        search(config_in(tmp_path), TINY, [{"lr": 1e30}], NAMES, IN_TURN, SweepObserver())
+        search(config_in(tmp_path), TINY, [{"lr": 1e30}], digits, IN_TURN, SweepObserver())
 
 
-def test_teachers_are_trained_once(tmp_path: Path) -> None:
+def test_vectors_that_differ_in_the_eighth_digit_have_folders_of_their_own(tmp_path: Path) -> None:
+    parameters = [TINY.changed(w=k) for k in two_task_family(1e-7)]
+    names = {run_name(config_in(tmp_path), run) for run in parameters}
+    assert len(names) == len(parameters) == 18
+    same = [Trial("k", config_in(tmp_path), TINY)] * 2
+    with pytest.raises(ValueError, match="names are not unique"):
+        run_sweep(tmp_path, same, IN_TURN, SweepObserver())
+
+
+def test_teachers_are_trained_once(tmp_path: Path, digits: MultiTaskDataset) -> None:
     parameters = TINY.changed(w=(0.0, 1.0), a=(0.0, 0.0), num_tasks=2)
     listener = Listener()
-    first = train_teachers(config_in(tmp_path), parameters, NAMES, IN_TURN, listener)
+    first = train_teachers(config_in(tmp_path), parameters, digits, IN_TURN, listener)
     stamps = [Path(path).stat().st_mtime_ns for path in first]
-    again = train_teachers(config_in(tmp_path), parameters, NAMES, IN_TURN, listener)
+    again = train_teachers(config_in(tmp_path), parameters, digits, IN_TURN, listener)
     assert again == first
     assert [Path(path).stat().st_mtime_ns for path in again] == stamps
     assert len(listener.messages) == 1

@@ -12,8 +12,10 @@ import torch
 from Data_loaders.loaders import Splits, share_of_training
 from src.utils.errors import UserError
 from src.utils.objectives.augmented_lagrangian import project_simplex
-from src.utils.sparsity.metrics import count_layers, total
+from src.utils.objectives.growl import growl_prox
+from src.utils.sparsity.metrics import count_layers, total, zero_row_rate
 from src.utils.sparsity.rows import to_rows, zero_rows
+from src.utils.training import two_phase
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
 from src.utils.training.methods import make_method
@@ -399,3 +401,43 @@ def test_a_share_of_the_training_images_is_a_fixed_random_part(splits: Splits) -
     assert not torch.equal(half.train.labels, other.train.labels)
     assert share_of_training(splits, 1.0, 0) is splits
     assert half.validation is splits.validation
+
+
+def test_the_proximal_step_after_an_epoch_is_the_multiplier_estimate_of_the_sparsity_constraint(
+    splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def recorded(rows: torch.Tensor, theta: torch.Tensor, step: float) -> torch.Tensor:
+        steps.append(step)
+        return growl_prox(rows, theta, step)
+
+    monkeypatch.setattr(two_phase, "growl_prox", recorded)
+    trainer = make_trainer(splits, w=(0.005, 0.4, 0.595), max_iter_search=2, num_epochs=1, max_iter_retrain=1)
+    train(trainer)
+    layers, method = len(trainer.sparse_weights), trainer.method
+    first = trainer.history[0]
+    c = torch.tensor(first.weighted_objectives)
+    expected = float((torch.tensor(first.lam) + first.details["mu"] * (c - first.details["t"])).clamp(min=0)[0])
+    assert steps[:layers] == pytest.approx([expected] * layers, rel=1e-3, abs=1e-5)
+    assert 0 < expected < 1
+    assert len(steps) == 2 * layers  # in phase 1 only
+    assert method.sparsity_weight(torch.tensor([100.0, 1.0, 1.0])) == 0
+
+
+def test_one_proximal_step_is_that_of_growl_under_the_cap(splits: Splits) -> None:
+    model, parameters = make_network(splits), short(max_layerSRate=1.0)
+    layers = model.growl_layers(parameters.skip_layer).values()
+    thetas = two_phase.growl_thetas(model, parameters, CPU)
+    expected = [growl_prox(to_rows(layer.weight), theta, 0.3) for layer, theta in zip(layers, thetas, strict=True)]
+    two_phase.SearchRule(model, parameters).after_epoch(1.0, 0.3)
+    for layer, rows in zip(layers, expected, strict=True):
+        torch.testing.assert_close(to_rows(layer.weight), rows)
+
+
+def test_retraining_from_a_sparse_model_without_k0_keeps_its_zero_rows(splits: Splits) -> None:
+    trainer = zeroed(make_trainer(splits, w=(0.0, 0.4, 0.6), is_search=False))
+    before = zero_row_rate(trainer.sparse_weights)
+    train(trainer)
+    assert zero_row_rate(trainer.sparse_weights) == pytest.approx(before)
+    assert before > 0

@@ -33,7 +33,7 @@ class MultiTaskNetwork(nn.Module, ABC):
         parts = {id(layer) for part in self.sparse_parts for layer in part.modules()}
         return {
             name: layer
-            for name, layer in weight_layers(self).items()
+            for name, layer in layers_with_rows(self).items()
             if id(layer) in parts and number_of_inputs(layer) != skip_layer
         }
 
@@ -75,6 +75,11 @@ class TrunkNetwork(MultiTaskNetwork):
 def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     """All convolutions and linear layers of a model, by name, in the order of definition."""
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+
+
+def layers_with_rows(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Those of :func:`weight_layers` that have a row per input, read by all outputs: not convolutions with groups."""
+    return {name: layer for name, layer in weight_layers(model).items() if getattr(layer, "groups", 1) == 1}
 
 
 def number_of_inputs(layer: nn.Conv2d | nn.Linear) -> int:

@@ -117,13 +117,16 @@ def load_model(path: Path, expected: Architecture | None = None, network: MultiT
     missing = {"format_version", "architecture", "parameters", "results", "state_dict"} - set(content)
     if missing or content["format_version"] != FORMAT_VERSION:
         raise UserError(f"{path} is no model file of format version {FORMAT_VERSION}: train the model again")
-    found = Architecture(**{**content["architecture"], "num_outs": tuple(content["architecture"]["num_outs"])})
+    try:
+        found = Architecture(**{**content["architecture"], "num_outs": tuple(content["architecture"]["num_outs"])})
+    except (TypeError, LookupError) as error:
+        raise UserError(f"{path} does not say what its network is built from: train the model again") from error
     if expected is not None and found != expected:
         raise UserError(f"{path} holds {_described(found)}; wanted: {_described(expected)}")
     network = network or found.build()
     try:
         network.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path} does not fit {_described(found)}: train the model again") from error
     return SavedModel(network, found, content["parameters"], content["results"])
 

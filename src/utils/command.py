@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         options = {"formatter_class": argparse.RawDescriptionHelpFormatter, **options}
         super().__init__(allow_abbrev=False, **options)
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # -1e-3, too
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; --help lists what is allowed")

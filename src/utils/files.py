@@ -93,7 +93,10 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: naming it.
     """
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; see --output-dir") from error
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"cannot write to {folder}: {existing} is not a folder you may write to; see --output-dir")
 

@@ -30,14 +30,6 @@ def chebyshev_terms(f: Tensor, k: Tensor, a: Tensor, epsilon: float) -> Tensor:
     return k * (distance + epsilon * distance.sum())
 
 
-def chebyshev_constraints(f: Tensor, t: Tensor, k: Tensor, a: Tensor, epsilon: float) -> Tensor:
-    """Constraints of the equivalent smooth problem: minimise :math:`t` subject to :math:`g_i = c_i - t \\le 0`.
-
-    Args as in :func:`chebyshev_terms`; ``t`` is a scalar tensor. Returns g, shape (n,).
-    """
-    return chebyshev_terms(f, k, a, epsilon) - t
-
-
 def chebyshev_value(f: Tensor, k: Tensor, a: Tensor, epsilon: float) -> Tensor:
     """The scalarized objective :math:`\\max_i c_i` (see :func:`chebyshev_terms`), a scalar."""
     return chebyshev_terms(f, k, a, epsilon).max()

@@ -72,4 +72,5 @@ def chebyshev_gap(c: Tensor, lam: Tensor, tolerance: float = 1e-3) -> Tensor:
     """
     largest = c.max()
     least = torch.where(lam > tolerance, c, largest).min()
-    return (largest - least) / largest.clamp(min=torch.finfo(c.dtype).tiny)
+    gap = (largest - least) / largest.clamp(min=torch.finfo(c.dtype).tiny)
+    return torch.where(largest > 0, gap, 0.0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from Data_loaders.datasets import MultiTaskDataset
 from src.models.registry import SavedModel, load_model
 from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, write_csv, write_json, write_text
@@ -26,7 +27,7 @@ from src.utils.study.sweep import Failure, Point, SweepObserver, Trial, Workers,
 from src.utils.training.methods import check_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.results import read_history
-from src.utils.training.run import RunConfig, run_name
+from src.utils.training.run import RunConfig, check_run, check_tasks, run_name
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def pareto_study(
     config: RunConfig,
     parameters: TrainingParameters,
     starts: Sequence[StartModel],
-    task_names: Sequence[str],
+    data: MultiTaskDataset,
     workers: Workers,
     observer: SweepObserver,
     *,
@@ -197,7 +198,7 @@ def pareto_study(
         config: of the runs.
         parameters: of the runs; ``w`` is replaced by each vector.
         starts: networks to start from, one per k0.
-        task_names: one per task.
+        data: that ``config`` names.
         workers: who trains.
         observer: told of the progress.
         resolution: of a lattice over the tasks; None takes the family of two tasks.
@@ -209,13 +210,16 @@ def pareto_study(
     check_method(parameters)
     if not (np.isfinite(epsilon) and epsilon > 0 and np.isfinite(start)):
         raise UserError(f"epsilon and start are {epsilon} and {start}; allowed: a number > 0 and any finite number")
-    families = [preference_family(model.k0, len(task_names), resolution) for model in starts]
-    folder = study_folder(config, parameters, starts, families)
+    families = [preference_family(model.k0, len(data.task_names), resolution) for model in starts]
+    folder = study_folder(config, parameters, data, starts, families)
     trials = [
         trial
         for model, vectors in zip(starts, families, strict=True)
         for trial in _trials(config, parameters, model, folder / f"start_k{model.k0:g}.pth", vectors)
     ]
+    for trial in trials:
+        check_run(trial.config, trial.parameters)
+        check_tasks(trial.parameters, len(data.task_names), data.name)
     for place in (folder, config.root / "Images"):
         check_writable(place)
     _announce(folder, trials, observer)
@@ -231,7 +235,17 @@ def pareto_study(
     except ValueError as error:
         raise UserError(f"the points cannot be analysed: {error}") from error
     study = Study(
-        config, trials[0].parameters, starts, task_names, folder, points, front, best, epsilon, start, outcome.failures
+        config,
+        trials[0].parameters,
+        starts,
+        data.task_names,
+        folder,
+        points,
+        front,
+        best,
+        epsilon,
+        start,
+        outcome.failures,
     )
     return StudyOutcome(study, [*_write(study), *_draw(study)])
 
@@ -239,12 +253,13 @@ def pareto_study(
 def study_folder(
     config: RunConfig,
     parameters: TrainingParameters,
+    data: MultiTaskDataset,
     starts: Sequence[StartModel],
     families: Sequence[Sequence[PreferenceVector]],
 ) -> Path:
     """The folder of a study, named by all that its runs depend on."""
     models = [checksum(model.path) for model in starts]
-    name = f"pareto_{config.architecture}_{config.dataset}_{fingerprint(config, parameters, models, families)}"
+    name = f"pareto_{config.architecture}_{config.dataset}_{fingerprint(config, parameters, data, models, families)}"
     return config.root / config.main_dir / name
 
 

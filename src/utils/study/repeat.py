@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
 from src.utils.study import plots
 from src.utils.study.sweep import Failure, Point, SweepObserver, Trial, Workers, fingerprint, run_sweep
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig
+from src.utils.training.run import RunConfig, check_run, check_tasks
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def repeat(
     config: RunConfig,
     parameters: TrainingParameters,
     repetitions: int,
-    task_names: Sequence[str],
+    data: MultiTaskDataset,
     workers: Workers,
     observer: SweepObserver,
 ) -> RepeatOutcome:
@@ -49,19 +49,21 @@ def repeat(
     Args:
         config, parameters: of the runs.
         repetitions: how many, 1 or more.
-        task_names: one per task, for the picture.
+        data: that ``config`` names.
         workers: who trains.
         observer: told of the progress.
 
     Raises:
-        UserError: if no repetition could be finished.
+        UserError: if the runs cannot be as asked for, or no repetition could be finished.
     """
     if repetitions < 1:
         raise UserError(f"repetitions is {repetitions}; allowed: 1 or more")
-    name = f"{config.script}_{fingerprint(replace(config, seed=0), parameters, parameters.w)}"
+    name = f"{config.script}_{fingerprint(replace(config, seed=0), parameters, data, parameters.w)}"
     folder = config.root / config.main_dir / name
     seeds = range(config.seed, config.seed + repetitions)
     trials = [Trial(f"seed{seed}", replace(config, seed=seed), parameters) for seed in seeds]
+    check_run(config, parameters)
+    check_tasks(parameters, len(data.task_names), data.name)
     outcome = run_sweep(folder, trials, workers, observer)
     points = {seed: outcome.points[f"seed{seed}"] for seed in seeds if f"seed{seed}" in outcome.points}
     if not points:
@@ -69,7 +71,7 @@ def repeat(
     accuracies = np.array([[*p.test_accuracy, np.mean(p.test_accuracy)] for p in points.values()])  # (seeds, m + 1)
     mean = accuracies.mean(0).tolist()
     std = accuracies.std(0, ddof=min(1, len(accuracies) - 1)).tolist()
-    names = [*task_names, "mean"]
+    names = [*data.task_names, "mean"]
     table, results = folder / "repetitions.csv", folder / "repetitions.json"
     picture = config.root / "Images" / config.dataset / f"{config.script}_repetitions.png"
     rows = zip(points, accuracies.tolist(), strict=True)

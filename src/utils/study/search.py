@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, write_csv
 from src.utils.study import plots
@@ -20,7 +21,7 @@ from src.utils.study.sweep import (
     run_sweep,
 )
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig, model_file
+from src.utils.training.run import RunConfig, check_run, check_tasks, model_file
 
 Candidate = Mapping[str, Any]
 """Values of training parameters that differ from the others' in a search."""
@@ -47,7 +48,7 @@ def search(
     config: RunConfig,
     parameters: TrainingParameters,
     candidates: Sequence[Candidate],
-    task_names: Sequence[str],
+    data: MultiTaskDataset,
     workers: Workers,
     observer: SweepObserver,
 ) -> SearchOutcome:
@@ -59,17 +60,20 @@ def search(
     Args:
         config, parameters: of the runs; each candidate's values replace those of ``parameters``.
         candidates: to be trained.
-        task_names: one per task, for the picture.
+        data: that ``config`` names.
         workers: who trains.
         observer: told of the progress.
 
     Raises:
-        UserError: if no candidate could be trained.
+        UserError: if a candidate cannot be trained as asked for, or none could be.
     """
-    folder = search_folder(config, parameters, candidates)
+    folder = search_folder(config, parameters, data, candidates)
     for place in (folder, config.root / "Images", config.root / config.mod_logdir):
         check_writable(place)
     trials = [Trial(_name(candidate), config, parameters.changed(**candidate)) for candidate in candidates]
+    for trial in trials:
+        check_run(config, trial.parameters)
+        check_tasks(trial.parameters, len(data.task_names), data.name)
     outcome = run_sweep(folder, trials, workers, observer)
     done = [(c, outcome.points[t.name]) for c, t in zip(candidates, trials, strict=True) if t.name in outcome.points]
     if not done:
@@ -78,7 +82,7 @@ def search(
     table, picture = folder / "search.csv", config.root / "Images" / config.dataset / f"{folder.name}.png"
     write_csv(table, [_row(candidate, point) for candidate, point in done])
     labels = [label(candidate) for candidate, _ in done]
-    plots.draw_search(picture, [point for _, point in done], labels, best, task_names)
+    plots.draw_search(picture, [point for _, point in done], labels, best, data.task_names)
     return SearchOutcome(done, best, outcome.failures, [table, picture])
 
 
@@ -90,12 +94,14 @@ def keep_best(config: RunConfig, parameters: TrainingParameters, outcome: Search
     return model
 
 
-def search_folder(config: RunConfig, parameters: TrainingParameters, candidates: Sequence[Candidate]) -> Path:
+def search_folder(
+    config: RunConfig, parameters: TrainingParameters, data: MultiTaskDataset, candidates: Sequence[Candidate]
+) -> Path:
     """The folder of a search, named by all that its runs depend on."""
     task = "" if config.task is None else f"_task{config.task}"
     tried = [dict(candidate) for candidate in candidates]
-    name = f"search_{config.architecture}_{config.dataset}{task}_{fingerprint(config, parameters, parameters.w, tried)}"
-    return config.root / config.main_dir / name
+    identity = fingerprint(config, parameters, data, parameters.w, tried)
+    return config.root / config.main_dir / f"search_{config.architecture}_{config.dataset}{task}_{identity}"
 
 
 def label(candidate: Candidate) -> str:
@@ -113,8 +119,8 @@ def _shown(name: str) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(f'{item:g}' for item in value)})"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return f"({', '.join(f'{item:.10g}' for item in value)})"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _row(candidate: Candidate, point: Point) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from filelock import FileLock
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import check_writable, read_torch, write_text
 from src.utils.training.engine import Observer
@@ -48,7 +49,7 @@ class Trial:
     def epochs(self) -> int:
         """The most epochs it may take."""
         p = self.parameters
-        if not p.Sparsity_study or not p.with_sparsity:
+        if not p.Sparsity_study or (p.is_search and not p.with_sparsity):
             return p.max_iter * p.num_epochs
         return (p.max_iter_search * p.is_search + p.max_iter_retrain) * p.num_epochs
 
@@ -156,7 +157,11 @@ def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer:
 
     Raises:
         UserError: if the Dask cluster cannot be used, a folder not be written to, or a results file is damaged.
+        ValueError: for two trials of one name.
     """
+    names = [trial.name for trial in trials]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the trials' names are not unique: {names}")
     check_writable(folder)
     failures: list[Failure] = []
     pending = [trial for trial in trials if not trial.files(folder).results.exists()]
@@ -205,11 +210,12 @@ def read_point(folder: Path) -> Point:
         raise UserError(f"{path} is damaged: delete {folder} and start again") from error
 
 
-def fingerprint(config: RunConfig, parameters: TrainingParameters, *others: object) -> str:
-    """Checksum of all that results depend on besides k: not where files are, but what a model to start from holds.
+def fingerprint(config: RunConfig, parameters: TrainingParameters, data: MultiTaskDataset, *others: object) -> str:
+    """Checksum of all that results depend on besides k: not where files are, but what they hold.
 
     Args:
         config, parameters: of the runs.
+        data: that ``config`` names.
         others: further values that make a difference, as JSON has them.
 
     Raises:
@@ -219,6 +225,7 @@ def fingerprint(config: RunConfig, parameters: TrainingParameters, *others: obje
     what: dict[str, Any] = {name: value for name, value in asdict(config).items() if name not in place}
     models = [*([config.model] if config.model else []), *config.teachers]
     what["models"] = [checksum(Path(path)) for path in models]
+    what |= {"data": data.checksum, "device": config.torch_device().type}
     training = {name: value for name, value in asdict(parameters).items() if name not in ("w", "num_model")}
     return hashlib.sha256(json.dumps([what, training, others], sort_keys=True).encode()).hexdigest()[:8]
 

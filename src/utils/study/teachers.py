@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
+from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.study.sweep import SweepObserver, Trial, Workers, fingerprint, run_sweep
 from src.utils.training.parameters import TrainingParameters
@@ -14,7 +14,7 @@ from src.utils.training.run import RunConfig
 def train_teachers(
     config: RunConfig,
     parameters: TrainingParameters,
-    task_names: Sequence[str],
+    data: MultiTaskDataset,
     workers: Workers,
     observer: SweepObserver,
 ) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def train_teachers(
     Args:
         config: of the student.
         parameters: of the teachers' training.
-        task_names: one per task.
+        data: that ``config`` names.
         workers: who trains.
         observer: told of the progress.
 
@@ -31,8 +31,8 @@ def train_teachers(
         UserError: if a teacher could not be trained.
     """
     single = replace(config, architecture="STL", model=None, teachers=(), task=None)
-    folder = config.root / config.main_dir / f"teachers_{config.dataset}_{fingerprint(single, parameters)}"
-    trials = [Trial(f"task{task}", replace(single, task=task), parameters) for task in range(len(task_names))]
+    folder = config.root / config.main_dir / f"teachers_{config.dataset}_{fingerprint(single, parameters, data)}"
+    trials = [Trial(f"task{task}", replace(single, task=task), parameters) for task in range(len(data.task_names))]
     if not all(trial.files(folder).results.exists() for trial in trials):
         observer.message(f"training the teachers, one per task, in {folder}")
     outcome = run_sweep(folder, trials, workers, observer)

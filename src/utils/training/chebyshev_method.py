@@ -12,6 +12,7 @@ from src.utils.objectives.augmented_lagrangian import augmented_lagrangian, mult
 from src.utils.objectives.chebyshev import chebyshev_terms
 from src.utils.objectives.optimality import chebyshev_gap, kkt_residuals
 from src.utils.training.method import Method, MethodState
+from src.utils.training.parameters import LARGEST_MU
 
 
 class ChebyshevMethod(Method):
@@ -70,9 +71,9 @@ class ChebyshevMethod(Method):
 
     @torch.no_grad()
     def end_iteration(self, f: Tensor) -> None:
-        """Update the multipliers with the mean objectives of the last epoch, then mu."""
+        """Update the multipliers with the mean objectives of the last epoch, then mu, which stops at LARGEST_MU."""
         self.lam[self._active] = self._estimate(f)
-        self.mu *= self._settings.rho
+        self.mu.copy_((self.mu * self._settings.rho).clamp(max=LARGEST_MU))
 
     @torch.no_grad()
     def sparsity_weight(self, f: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Default parameters per data set and architecture; what is not named here is :class:`TrainingParameters`' own.
+"""Default parameters per backbone and architecture; what is not named here is :class:`TrainingParameters`' own.
 
 The reference's schedules, optimizers and caps on sparsity, but for mu, and on Cifar10Mnist the learning rate and the
 preference of the clustering (see DEVIATIONS.md). MTAN, which the reference trains without sparsity only, has MDMTN's
@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from src.models.backbones import BACKBONES
+
 _BACKBONE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "MultiMnist": {"lr": 2.5e-3, "lr_sched_coef": 0.5, "skip_layer": 1, "sim_preference": 0.7},
-        "Cifar10Mnist": {"lr": 1e-3, "lr_sched_coef": 0.98, "skip_layer": 3, "sim_preference": 0.9, "mu": 1e-4},
+        "MultiMnist": {"lr": 2.5e-3, "lr_sched_coef": 0.5, "sim_preference": 0.7},
+        "Cifar10Mnist": {"lr": 1e-3, "lr_sched_coef": 0.98, "sim_preference": 0.9, "mu": 1e-4},
     }
 )
 
@@ -92,6 +94,8 @@ def default_parameters(backbone: str, architecture: str, *, method: str, sparsit
         sparsity: whether the sparsity objective takes part.
         demo: whether the short schedule of the demonstration is wanted.
     """
-    single = _SINGLE_TASK[backbone] if architecture == "STL" and not sparsity else {}
+    own = {**_BACKBONE.get(backbone, {}), **_SPARSITY.get((backbone, architecture), {})}
+    single = _SINGLE_TASK.get(backbone, {}) if architecture == "STL" and not sparsity else {}
     baseline = _METHOD.get(method, _METHOD.get(architecture, {}) if not sparsity else {})
-    return {**_BACKBONE[backbone], **_SPARSITY[backbone, architecture], **single, **baseline, **(DEMO if demo else {})}
+    channels = BACKBONES[backbone].input_shape[0]
+    return {"skip_layer": channels, **own, **single, **baseline, **(DEMO if demo else {})}

@@ -25,6 +25,8 @@ CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = types.MappingProxyT
 )
 OPTIMIZERS = ("Adam", "AdamW", "SGD")
 T_UPDATES = ("exact", "optimizer")
+SMALLEST_MU, LARGEST_MU = 1e-10, 1e4
+"""Beyond the largest mu, lambda + mu c has too few of float32's digits left for weights that sum to 1."""
 
 
 def _parameter(default: Any, text: str) -> Any:
@@ -61,7 +63,7 @@ class TrainingParameters:
     lr_sched_coef: float = _parameter(0.5, "factor on the learning rate")
     criterion: str = _parameter("cross_entropy", f"loss of a task: {', '.join(CRITERIA)}")
     mu: float = _parameter(1.0, "penalty coefficient of the augmented Lagrangian at the start")
-    rho: float = _parameter(2.0, "factor on mu after each iteration")
+    rho: float = _parameter(2.0, f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}")
     t_update: str = _parameter("exact", "how t is found: exact (closed form) or optimizer (trained like a weight)")
     gradient_normalisation: str = _parameter(
         "none", f"MGDA: what task gradients are divided by: {', '.join(NORMALISATIONS)}"
@@ -136,8 +138,8 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("momentum", "at least 0, below 1", lambda value: 0 <= value < 1),
     ("lr_sched_coef", "above 0, at most 1", lambda value: 0 < value <= 1),
     ("criterion", ", ".join(CRITERIA), CRITERIA.__contains__),
-    ("mu", "a number > 0", _positive),
-    ("rho", "a number > 0", _positive),
+    ("mu", f"{SMALLEST_MU:g} to {LARGEST_MU:g}", lambda value: SMALLEST_MU <= value <= LARGEST_MU),
+    ("rho", "1 or more", _at_least_one),
     ("train_share", "above 0, at most 1", lambda value: 0 < value <= 1),
     ("gradient_normalisation", ", ".join(NORMALISATIONS), NORMALISATIONS.__contains__),
     ("t_update", ", ".join(T_UPDATES), T_UPDATES.__contains__),

@@ -15,7 +15,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from src.models.multi_task import weight_layers
+from src.models.multi_task import layers_with_rows
 from src.utils.sparsity.metrics import RowCounts, count_layers, total
 from src.utils.training.engine import EpochRecord, Trainer, evaluate
 from src.utils.training.method import MethodState
@@ -135,7 +135,7 @@ def versions() -> dict[str, str]:
 
 
 def _all_weights(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: layer.weight for name, layer in weight_layers(trainer.model).items()}
+    return {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
 
 
 def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ import torch.utils.deterministic
 from torch import nn
 
 from Data_loaders.datasets import MultiTaskDataset
-from Data_loaders.loaders import Splits, make_splits, share_of_training
+from Data_loaders.loaders import Splits, TaskData, make_splits, share_of_training
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import data_folder
 from Data_loaders.tasks import select_task
@@ -30,7 +30,7 @@ from src.utils.files import check_writable, write_csv, write_json
 from src.utils.study import plots
 from src.utils.training.engine import EpochRecord, Observer, Trainer
 from src.utils.training.lsuv import initialise_lsuv
-from src.utils.training.methods import check_method, make_method
+from src.utils.training.methods import METHODS, check_method, make_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.results import RunResults, collect_results, history_rows, versions
 from src.utils.training.two_phase import train
@@ -76,6 +76,13 @@ class RunConfig:
     teachers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("data_dir", "output_dir", "model"):  # a run is continued from any folder, by any process
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, os.path.abspath(getattr(self, name)))
+        object.__setattr__(self, "teachers", tuple(os.path.abspath(path) for path in self.teachers))
+        for name in ("script", "dataset"):
+            if Path(getattr(self, name)).name != getattr(self, name):
+                raise UserError(f"{name} is {getattr(self, name)!r}; allowed: a name without folders")
         for name in ("seed", "data_seed"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise UserError(f"{name} is {getattr(self, name)}; allowed: 0 to 2**32 - 1")
@@ -87,7 +94,7 @@ class RunConfig:
     @property
     def root(self) -> Path:
         """Root of all that is written."""
-        return Path(self.output_dir).resolve() if self.output_dir else ROOT
+        return Path(self.output_dir) if self.output_dir else ROOT
 
     def torch_device(self) -> torch.device:
         """The device that is meant."""
@@ -173,7 +180,8 @@ class Problem:
 
 @contextmanager
 def run_arithmetic() -> Iterator[None]:
-    """Same seed, same result; and no slow arithmetic on numbers next to zero. PyTorch's own settings come back.
+    """Same seed, same result; and no slow arithmetic on numbers next to zero. PyTorch's own settings come back, but
+    that PyTorch cannot say whether denormal numbers were flushed before: they are not afterwards.
 
     The momentum of weights without a gradient decays until it is denormal and stays there: without flushing, epochs
     on the CPU become several times slower in the course of a training.
@@ -197,7 +205,7 @@ def run_arithmetic() -> Iterator[None]:
 
 def run_name(config: RunConfig, parameters: TrainingParameters) -> str:
     """Preference vector and seed, as they appear in names of files."""
-    return f"k{'_'.join(f'{value:g}' for value in parameters.w)}_seed{config.seed}"
+    return f"k{'_'.join(f'{value:.10g}' for value in parameters.w)}_seed{config.seed}"
 
 
 def model_file(config: RunConfig, parameters: TrainingParameters) -> Path:
@@ -237,10 +245,10 @@ def start_run(
     for folder in (files.folder, files.images, *(path.parent for path in files.models)):
         check_writable(folder)
     problem = problem or load_problem(config, parameters, observer)
-    check_problem(problem, parameters)
+    trainer = _trainer(config, parameters, problem, files)
     content = {"config": asdict(config), "parameters": asdict(parameters), "files": files.as_text()}
     write_json(files.config, content)
-    return _train_and_save(config, parameters, problem, files, observer, resume=False)
+    return _train_and_save(config, parameters, problem, files, trainer, observer)
 
 
 @run_arithmetic()
@@ -259,8 +267,10 @@ def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = No
     if files.results.exists():
         raise UserError(f"the run in {folder} is finished: its results are in {files.results}")
     problem = problem or load_problem(config, parameters, observer)
-    check_problem(problem, parameters)
-    return _train_and_save(config, parameters, problem, files, observer, resume=files.checkpoint.exists())
+    trainer = _trainer(config, parameters, problem, files)
+    if files.checkpoint.exists():
+        trainer.resume()
+    return _train_and_save(config, parameters, problem, files, trainer, observer)
 
 
 def read_run(folder: Path) -> tuple[RunConfig, TrainingParameters, RunFiles]:
@@ -287,19 +297,55 @@ def load_dataset(config: RunConfig, observer: Observer) -> MultiTaskDataset:
     return dataset if config.task is None else select_task(dataset, config.task)
 
 
-def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> Problem:
-    """Load the data and make the network, initialised or read from a file."""
+def architecture_for(config: RunConfig, dataset: MultiTaskDataset) -> Architecture:
+    """What the network for this data set is built from."""
+    return Architecture(config.architecture, dataset_entry(config.dataset).backbone, tuple(dataset.num_outs))
+
+
+def check_run(config: RunConfig, parameters: TrainingParameters) -> None:
+    """Refuse a configuration and parameters that do not belong together; nothing is read for it.
+
+    Raises:
+        UserError: naming what does not fit.
+    """
     check_architecture(config.architecture)
     check_method(parameters)
     if config.architecture == "STL" and config.task is None:
         raise UserError("architecture STL trains a single task: name it with --task")
-    if config.model is None and not (parameters.is_search and parameters.Sparsity_study):
+    from_model = not (parameters.is_search and parameters.Sparsity_study)
+    if config.model is None and from_model:
         name = "Sparsity_study" if parameters.is_search else "is_search"
         raise UserError(f"{name} is False, which starts from a sparse model: name its file with --model")
+    if config.model is not None and not from_model:
+        raise UserError(f"model is {config.model!r}; allowed: none, or is_search or Sparsity_study False")
+    wanted = parameters.num_tasks - 1 if METHODS[parameters.method].uses_teachers else 0
+    if len(config.teachers) != wanted:
+        raise UserError(
+            f"teachers are {list(config.teachers)}; allowed for method {parameters.method}: {wanted} files"
+            + (", one per task" if wanted else "")
+        )
+
+
+def check_tasks(parameters: TrainingParameters, tasks: int, name: str) -> None:
+    """Refuse parameters for another number of tasks than the data of that name have.
+
+    Raises:
+        UserError: naming num_tasks.
+    """
+    if parameters.num_tasks != tasks + 1:
+        raise UserError(
+            f"num_tasks is {parameters.num_tasks}; allowed for {name}: {tasks + 1} (sparsity and its tasks)"
+        )
+
+
+def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> Problem:
+    """Load the data and make the network, initialised or read from a file."""
+    check_run(config, parameters)
     dataset = load_dataset(config, observer)
+    check_tasks(parameters, len(dataset.task_names), dataset.name)
     device = config.torch_device()
     splits = make_splits(dataset, device)
-    architecture = Architecture(config.architecture, dataset_entry(config.dataset).backbone, tuple(dataset.num_outs))
+    architecture = architecture_for(config, dataset)
     if config.model is None:
         torch.manual_seed(config.seed)
         network = architecture.build().to(device)
@@ -312,10 +358,9 @@ def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Ob
 
 
 def _load_teachers(config: RunConfig, student: Architecture, device: torch.device) -> tuple[nn.Module, ...]:
-    if config.teachers and len(config.teachers) != len(student.num_outs):
-        raise UserError(f"teachers are {list(config.teachers)}; allowed: {len(student.num_outs)} files, one per task")
-    wanted = [Architecture("STL", student.backbone, (classes,)) for classes in student.num_outs]
-    networks = [load_model(Path(path), single).network for path, single in zip(config.teachers, wanted, strict=False)]
+    singles = [Architecture("STL", student.backbone, (classes,)) for classes in student.num_outs]
+    pairs = zip(config.teachers, singles if config.teachers else [], strict=True)
+    networks = [load_model(Path(path), single).network for path, single in pairs]
     return tuple(network.to(device).to(memory_format=torch.channels_last).eval() for network in networks)
 
 
@@ -327,24 +372,18 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
         UserError: naming what does not fit.
     """
     tasks = problem.splits.train.labels.shape[1]
-    if parameters.num_tasks != tasks + 1:
-        raise UserError(
-            f"num_tasks is {parameters.num_tasks}; allowed for {problem.name}: {tasks + 1} (sparsity and its tasks)"
-        )
+    check_tasks(parameters, tasks, problem.name)
+    if len(problem.task_names) != tasks:
+        raise UserError(f"task_names are {list(problem.task_names)}; allowed for {problem.name}: {tasks}, one per task")
     if parameters.with_sparsity and not problem.network.growl_layers(parameters.skip_layer):
         raise UserError(
             f"w (the preference vector k) is {list(parameters.w)}; allowed for this network and skip_layer = "
             f"{parameters.skip_layer}: 0 for sparsity, no layer is left that may become sparse"
         )
-    training = problem.network.training
-    outputs = problem.network.eval()(problem.splits.train.images[:2])
-    problem.network.train(training)
-    if len(outputs) != tasks:
-        raise UserError(f"the network has {len(outputs)} outputs; allowed for {problem.name}: {tasks}, one per task")
     for split in ("train", "validation", "test"):
         labels = getattr(problem.splits, split).labels
-        for task, output in enumerate(outputs):
-            low, high, classes = int(labels[:, task].min()), int(labels[:, task].max()), output.shape[1]
+        for task, classes in enumerate(numbers_of_classes(problem.network, problem.splits)):
+            low, high = int(labels[:, task].min()), int(labels[:, task].max())
             if low < 0 or high >= classes:
                 raise UserError(
                     f"{split} labels of task {task} ({problem.task_names[task]}) range from {low} to {high}; "
@@ -352,18 +391,53 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
                 )
 
 
-def _train_and_save(
-    config: RunConfig,
-    parameters: TrainingParameters,
-    problem: Problem,
-    files: RunFiles,
-    observer: Observer,
-    *,
-    resume: bool,
-) -> FinishedRun:
-    started = time.perf_counter()
+@torch.no_grad()
+def numbers_of_classes(network: MultiTaskNetwork, splits: Splits) -> tuple[int, ...]:
+    """How many classes the network has for each task.
+
+    Raises:
+        UserError: if it is no multi-task network, cannot read the images, or has not an output per label.
+    """
+    if not isinstance(network, MultiTaskNetwork):
+        raise UserError(f"network is a {type(network).__name__}; allowed: a MultiTaskNetwork, as HPS and MDMTN are")
+    _check_splits(splits, next(network.parameters()).dtype)
+    training, tasks = network.training, splits.train.labels.shape[1]
+    try:
+        outputs = network.eval()(splits.train.images[:2])
+    except RuntimeError as error:
+        raise UserError(f"the network cannot read images of shape {_shape(splits.train)}: {error}") from error
+    finally:
+        network.train(training)
+    if len(outputs) != tasks:
+        raise UserError(f"the network has {len(outputs)} outputs; allowed for these data: {tasks}, one per task")
+    return tuple(output.shape[1] for output in outputs)
+
+
+def _check_splits(splits: Splits, dtype: torch.dtype) -> None:
+    for name in ("train", "validation", "test"):
+        data: TaskData = getattr(splits, name)
+        if not len(data):
+            raise UserError(f"the {name} data hold no images; allowed: 1 or more")
+        if data.images.dtype != dtype:
+            raise UserError(f"the {name} images are {data.images.dtype}; allowed for this network: {dtype}")
+        if data.labels.dtype != torch.int64:
+            raise UserError(f"the {name} labels are {data.labels.dtype}; allowed: {torch.int64}")
+        if (_shape(data), data.labels.shape[1]) != (_shape(splits.train), splits.train.labels.shape[1]):
+            raise UserError(
+                f"the {name} data have images of shape {_shape(data)} and {data.labels.shape[1]} labels each; allowed, "
+                f"as in training: {_shape(splits.train)} and {splits.train.labels.shape[1]}"
+            )
+
+
+def _shape(data: TaskData) -> tuple[int, ...]:
+    return tuple(data.images.shape[1:])
+
+
+def _trainer(config: RunConfig, parameters: TrainingParameters, problem: Problem, files: RunFiles) -> Trainer:
+    """The trainer of a run, after all that can be refused."""
+    check_problem(problem, parameters)
     torch.manual_seed(config.seed)  # a method may have weights of its own
-    trainer = Trainer(
+    return Trainer(
         problem.network,
         make_method(problem.network, parameters, config.torch_device(), problem.teachers),
         share_of_training(problem.splits, parameters.train_share, config.seed),
@@ -371,8 +445,17 @@ def _train_and_save(
         seed=config.seed,
         checkpoint=files.checkpoint,
     )
-    if resume:
-        trainer.resume()
+
+
+def _train_and_save(
+    config: RunConfig,
+    parameters: TrainingParameters,
+    problem: Problem,
+    files: RunFiles,
+    trainer: Trainer,
+    observer: Observer,
+) -> FinishedRun:
+    started = time.perf_counter()
     trainer.observer = _HistoryFile(files.history, trainer, observer)
     before = sum(record.seconds for record in trainer.history)
     try:

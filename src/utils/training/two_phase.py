@@ -98,8 +98,8 @@ def train(trainer: Trainer) -> TrainingOutcome:
     """Train as the parameters say and leave the best model in ``trainer.model``.
 
     ========================================  =====================================================
-    without sparsity (k_0 = 0)                one phase of ``max_iter`` iterations
-    ``is_search``                             search, ``max_iter_search``; then as the next row
+    ``is_search`` without sparsity (k_0 = 0)  one phase of ``max_iter`` iterations
+    ``is_search`` with sparsity               search, ``max_iter_search``; then as the next row
     not ``is_search``                         rows clustered, retrained, ``max_iter_retrain``
     not ``Sparsity_study``                    zero rows of the network kept, ``max_iter`` iterations
     ========================================  =====================================================
@@ -112,11 +112,12 @@ def train(trainer: Trainer) -> TrainingOutcome:
     what is left as they can.
     """
     parameters = trainer.parameters
-    if not parameters.with_sparsity and parameters.Sparsity_study:
+    searching = parameters.is_search and parameters.Sparsity_study
+    if searching and not parameters.with_sparsity:
         best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
         trainer.model.load_state_dict(best.model)
         return TrainingOutcome(best, None, None)
-    found = _search(trainer) if parameters.is_search and parameters.Sparsity_study else None
+    found = _search(trainer) if searching else None
     best = trainer.run(_retrain_phase(trainer))
     trainer.model.load_state_dict(best.model)
     return TrainingOutcome(best, found, best.record.sparsity_rate >= parameters.min_sparsRate)
