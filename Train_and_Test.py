@@ -28,7 +28,7 @@ from Data_loaders.loaders import Splits, make_splits
 from Data_loaders.registry import DATASETS, dataset_entry
 from src.models.multi_task import MultiTaskNetwork
 from src.models.registry import ARCHITECTURES, Architecture, check_architecture, load_model
-from src.utils.command import Parser, exit_code
+from src.utils.command import FAILED, Parser, exit_code
 from src.utils.console import (
     ConsoleObserver,
     ConsoleSweepObserver,
@@ -44,11 +44,11 @@ from src.utils.console import (
 from src.utils.errors import UserError
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.study.compare import compare
-from src.utils.study.pareto_study import StartModel, find_start_model, pareto_study, read_start_model
+from src.utils.study.pareto_study import StartModel, check_boxes, find_start_model, pareto_study, read_start_model
 from src.utils.study.preference_vectors import preference_family
 from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
-from src.utils.study.sweep import Workers
+from src.utils.study.sweep import Failure, Workers
 from src.utils.study.teachers import train_teachers
 from src.utils.training.defaults import SEARCH, STUDY, default_parameters
 from src.utils.training.engine import Observer, evaluate
@@ -61,6 +61,7 @@ from src.utils.training.run import (
     Problem,
     RunConfig,
     architecture_for,
+    interrupted_run,
     load_dataset,
     numbers_of_classes,
     resume_run,
@@ -257,9 +258,32 @@ def _train(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
     flags = parser.parse_args(arguments)
     observer = ConsoleObserver(quiet=flags.quiet)
     if flags.resume:
-        show_run(resume_run(Path(flags.resume), observer))
+        show_run(_resume(flags.resume, arguments, observer))
     else:
         show_run(start_run(plan.config(flags), _parameters(flags), observer))
+
+
+def _resume(folder: str, arguments: Sequence[str], observer: Observer) -> FinishedRun:
+    """Go on with a run; refuses further flags, as it has its own."""
+    others = [flag for flag in arguments if flag not in ("--resume", folder, f"--resume={folder}", "--quiet")]
+    if others:
+        raise UserError(f"--resume goes on with a run as it was started; not allowed beside it: {' '.join(others)}")
+    return resume_run(Path(folder), observer)
+
+
+def _start_or_go_on(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> FinishedRun:
+    """A run that comes after others: one that was interrupted is continued by the same command."""
+    folder = interrupted_run(config, parameters)
+    if folder is None:
+        return start_run(config, parameters, observer)
+    observer.message(f"going on with the interrupted run in {folder}")
+    return resume_run(folder, observer)
+
+
+def _leave_if(failures: Sequence[Failure]) -> None:
+    """Leave with the exit code of failed work where trainings failed."""
+    if failures:
+        sys.exit(FAILED)
 
 
 def _search(arguments: Sequence[str]) -> None:
@@ -282,6 +306,7 @@ def _search(arguments: Sequence[str]) -> None:
     outcome = search(config, parameters, [{"w": k} for k in vectors], data, workers, observer)
     model = keep_best(config, parameters, outcome)
     show_search(replace(outcome, files=[*outcome.files, model]), data.task_names)
+    _leave_if(outcome.failures)
 
 
 def _repeat(plan: _Plan, repetitions: int, arguments: Sequence[str], description: str | None) -> None:
@@ -295,7 +320,9 @@ def _repeat(plan: _Plan, repetitions: int, arguments: Sequence[str], description
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
     data = _data(config)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
-    show_repetitions(repeat(config, parameters, flags.repetitions, data, workers, observer), data.task_names)
+    outcome = repeat(config, parameters, flags.repetitions, data, workers, observer)
+    show_repetitions(outcome, data.task_names)
+    _leave_if(outcome.failures)
 
 
 def _search_and_train(
@@ -303,7 +330,7 @@ def _search_and_train(
 ) -> None:
     initial = plan.initial(arguments)
     searched = {name for candidate in candidates for name in candidate}
-    parser = _parser(plan, initial, description, without=tuple(searched))
+    parser = _parser(plan, initial, description, without=("method", *searched))
     parser.add_argument("--resume", metavar="RUN", help="go on with the interrupted final training in this folder")
     _add_worker_flags(parser)
     short = SEARCH[plan.architecture if plan.architecture in SEARCH else initial["method"]]
@@ -313,19 +340,21 @@ def _search_and_train(
         kind = _converter(typing.get_type_hints(TrainingParameters)[name])
         parser.add_argument(f"--search_{name}", type=kind, default=short[name], help=_help(text, short[name]),
                             metavar="VALUE")  # fmt: skip
-    parser.add_argument("--teacher_max_iter", type=_whole, metavar="VALUE", help="KDMTL: iterations of the teachers")
+    teaching = METHODS[initial["method"]].uses_teachers
+    if teaching:
+        parser.add_argument("--teacher_max_iter", type=_whole, metavar="VALUE", help="iterations of the teachers")
     flags = parser.parse_args(arguments)
     observer = ConsoleObserver(quiet=flags.quiet)
     if flags.resume:
-        show_run(resume_run(Path(flags.resume), observer))
+        show_run(_resume(flags.resume, arguments, observer))
         return
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
     trial = parameters.changed(max_iter=flags.search_max_iter, train_share=flags.search_train_share)
     for candidate in candidates:
         check_method(trial.changed(**candidate))
-    teacher = _teacher_parameters(plan, arguments, flags.teacher_max_iter)
     data, sweep_observer = _data(config), ConsoleSweepObserver(quiet=flags.quiet)
-    if METHODS[parameters.method].uses_teachers and not config.teachers:
+    if teaching and not config.teachers:
+        teacher = _teacher_parameters(plan, arguments, flags.teacher_max_iter)
         config = replace(config, teachers=train_teachers(config, teacher, data, workers, sweep_observer))
     outcome = search(config, trial, candidates, data, workers, sweep_observer)
     if flags.quiet:
@@ -333,7 +362,8 @@ def _search_and_train(
     else:
         show_search(outcome, data.task_names)
     best, _ = outcome.candidates[outcome.best]
-    show_run(start_run(config, parameters.changed(**best), observer))
+    show_run(_start_or_go_on(config, parameters.changed(**best), observer))
+    _leave_if(outcome.failures)
 
 
 def _teacher_parameters(plan: _Plan, arguments: Sequence[str], max_iter: int | None) -> TrainingParameters:
@@ -355,6 +385,10 @@ def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
     check_method(parameters)
+    check_boxes(flags.box, flags.box_start)
+    for k0 in flags.k0 or ():
+        preference_family(k0, plan.tasks, flags.resolution)
+    preference_family(DEMO_K0, plan.tasks, flags.resolution)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
     starts = _start_models(plan, config, flags, observer)
     outcome = pareto_study(
@@ -369,6 +403,7 @@ def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
         start=flags.box_start,
     )
     show_study(outcome)
+    _leave_if(outcome.study.failures)
 
 
 def _start_models(
@@ -397,7 +432,7 @@ def _make_demo_model(plan: _Plan, config: RunConfig, k0: float, *, quiet: bool) 
     """Train the sparse network that a demonstration of the study starts from."""
     k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
     parameters = TrainingParameters(**replace(plan, k=k, defaults={}).initial(["--demo"]))
-    start_run(config, parameters, ConsoleObserver(quiet=quiet))
+    _start_or_go_on(config, parameters, ConsoleObserver(quiet=quiet))
 
 
 def _compare(arguments: Sequence[str]) -> None:

@@ -147,11 +147,15 @@ def peak_memory(work: Any) -> int:
     return peak
 
 
-def test_mgda_needs_at_most_half_as_much_memory_again_as_a_sum(splits: Splits) -> None:
-    images, labels = splits.train.images[:200], splits.train.labels[:200]
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("number", [200, 256])
+def test_mgda_needs_at_most_half_as_much_memory_again_as_a_sum(
+    splits: Splits, number: int, layout: torch.memory_format
+) -> None:
+    images, labels = splits.train.images[:number].contiguous(memory_format=layout), splits.train.labels[:number]
     peaks = {}
     for name in ("WeightedSum", "MGDA"):
-        network = hps()
+        network = hps().to(memory_format=layout)
         method = method_of(network, method=name)
         peaks[name] = peak_memory(lambda: method.backward(network, images, labels))  # noqa: B023
     assert peaks["WeightedSum"] > images.nbytes

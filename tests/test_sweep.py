@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from Data_loaders.datasets import MultiTaskDataset
+from src.models.registry import load_model
 from src.utils.errors import UserError
 from src.utils.files import write_torch
 from src.utils.study.preference_vectors import two_task_family
@@ -94,16 +95,19 @@ def test_what_is_finished_is_not_trained_again(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
-def test_an_interrupted_trial_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    class Stop(Observer):
-        def epoch_ends(self, record: object) -> None:
-            raise KeyboardInterrupt
+class _Stop(Observer):
+    """Interrupts after the first epoch."""
 
+    def epoch_ends(self, record: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_trial_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     (trial,) = trials_in(tmp_path, 1)
     whole = run_sweep(tmp_path / "whole", [trial], IN_TURN, SweepObserver())
     files = trial.files(tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
-        start_run(trial.config, trial.parameters, Stop(), files=files)
+        start_run(trial.config, trial.parameters, _Stop(), files=files)
     assert files.checkpoint.exists()
     parts = run_sweep(tmp_path / "parts", [trial], IN_TURN, SweepObserver())
     assert figures(whole) == figures(parts)
@@ -153,7 +157,7 @@ def test_a_trial_whose_worker_dies_is_tried_once_more(deaths: int, tmp_path: Pat
     assert {trial.name for trial in trials} <= set(outcome.points)
     assert ("deadly" in outcome.points) == (deaths == 1)
     assert [failure.trial.name for failure in outcome.failures] == (["deadly"] if deaths == 2 else [])
-    assert deaths == 1 or "died twice" in outcome.failures[0].reason
+    assert deaths == 1 or "died 2 times" in outcome.failures[0].reason
 
 
 @pytest.fixture
@@ -183,11 +187,34 @@ def test_a_dask_cluster_does_the_work_and_gives_the_same_figures(tmp_path: Path,
     assert figures(dask) == figures(run_sweep(tmp_path / "one", trials_in(tmp_path), IN_TURN, SweepObserver()))
 
 
+def test_a_trial_that_kills_every_dask_worker_takes_no_other_down(tmp_path: Path, cluster: str) -> None:
+    trials = trials_in(tmp_path, 2)
+    deadly = Trial("deadly", _deadly(str(tmp_path), deaths=9), TINY)
+    outcome = run_sweep(tmp_path / "sweep", [trials[0], deadly, trials[1]], Workers(dask=cluster), SweepObserver())
+    assert list(outcome.points) == [trial.name for trial in trials]
+    assert [(failure.trial.name, failure.reason) for failure in outcome.failures] == [
+        ("deadly", "its worker died 2 times")
+    ]
+
+
+def test_an_interrupted_trial_goes_on_in_another_place(tmp_path: Path) -> None:
+    (trial,) = trials_in(tmp_path / "old", 1)
+    whole = run_sweep(tmp_path / "whole", [trial], IN_TURN, SweepObserver())
+    with pytest.raises(KeyboardInterrupt):
+        start_run(trial.config, trial.parameters, _Stop(), files=trial.files(tmp_path / "sweep"))
+    (tmp_path / "sweep").rename(tmp_path / "moved")
+    moved = replace(trial, config=replace(trial.config, data_dir=str(tmp_path / "data"), output_dir=str(tmp_path)))
+    outcome = run_sweep(tmp_path / "moved", [moved], IN_TURN, SweepObserver())
+    assert figures(whole) == figures(outcome)
+    assert not (tmp_path / "sweep").exists()
+    assert (tmp_path / "moved" / trial.name / "model.pth").exists()
+
+
 def test_bad_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="jobs is 0; allowed: 1 or more"):
         Workers(jobs=0)
     with pytest.raises(UserError, match="dask is 'nowhere'; allowed: the address of a scheduler"):
-        run_sweep(tmp_path, trials_in(tmp_path), Workers(dask="nowhere"), SweepObserver())
+        Workers(dask="nowhere")
 
 
 def test_a_damaged_results_file_is_named(tmp_path: Path) -> None:
@@ -268,4 +295,9 @@ def test_teachers_are_trained_once(tmp_path: Path, digits: MultiTaskDataset) -> 
     assert again == first
     assert [Path(path).stat().st_mtime_ns for path in again] == stamps
     assert len(listener.messages) == 1
-    assert len(set(first)) == 2
+    for task, path in enumerate(first):
+        assert load_model(Path(path)).results["task"] == task
+    wrong = replace(config_in(tmp_path), teachers=(first[1], first[0]))
+    student = TINY.changed(method="KDMTL", distillation=(0.1, 0.1))
+    with pytest.raises(UserError, match=r"task1.*was trained on MultiDigits, task 1; allowed in this place: .*task 0"):
+        start_run(wrong, student, Observer())

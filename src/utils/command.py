@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from src.utils.errors import UserError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):

@@ -160,11 +160,13 @@ def show_study(outcome: StudyOutcome) -> None:
 
 def show_comparison(comparison: Comparison) -> None:
     """Print a line per folder, and the names of the files."""
-    print(f"\n{'':<24}  points  on front  hypervolume: losses    errors  best mean test accuracy")
+    width = max(len(item.label) for item in comparison.compared)
+    columns = "points  on front  hypervolume: losses    errors  mean test accuracy of the best on validation"
+    print(f"\n{'':<{width}}  {columns}")
     for item in comparison.compared:
-        accuracy = max(float(np.mean(point.test_accuracy)) for point in item.points)
         volumes = "  ".join("       -" if v is None else f"{v:8.4g}" for v in (item.volume, item.error_volume))
-        print(f"{item.label:<24}  {len(item.points):6}  {item.on_front:8}             {volumes}  {accuracy:20.2f} %")
+        numbers = f"{len(item.points):6}  {item.on_front:8}             {volumes}  {item.accuracy:15.2f} %"
+        print(f"{item.label:<{width}}  {numbers}")
     print(f"reference points: losses {np.round(comparison.reference, 4).tolist()}, "
           f"errors in percent {np.round(comparison.error_reference, 2).tolist()}")  # fmt: skip
     _show_files(comparison.files)

@@ -27,6 +27,7 @@ class Compared:
         on_front: how many are not dominated, in the validation losses, by others of the same folder.
         volume: hypervolume of the validation losses, None for other than two or three tasks.
         error_volume: of the test errors, 100 - accuracy in percent.
+        accuracy: mean test accuracy, percent, of the point with the best validation accuracy.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Compared:
     on_front: int
     volume: float | None
     error_volume: float | None
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
     Raises:
         UserError: if a folder has no finished run, or the data sets or tasks differ.
     """
-    if Path(name).name != name:
+    if not name or Path(name).name != name:
         raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
     sources = [_read(folder) for folder in folders]
     data = {(source.dataset, source.task_names) for source in sources}
@@ -81,7 +83,7 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
         shown = "; ".join(f"{dataset}: {', '.join(names)}" for dataset, names in sorted(data))
         raise UserError(f"the folders are of different data or tasks ({shown}); allowed: one")
     ((dataset, task_names),) = data
-    labels = _unique([source.label for source in sources])
+    labels = _unique([source.label for source in sources], folders)
     reference = reference_point([source.losses for source in sources])
     error_reference = reference_point([source.errors for source in sources])
     compared = [
@@ -91,6 +93,7 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
             int(non_dominated(source.losses).sum()),
             hypervolume_if_defined(source.losses, reference),
             hypervolume_if_defined(source.errors, error_reference),
+            float(np.mean(max(source.points, key=lambda point: point.mean_accuracy).test_accuracy)),
         )
         for label, source in zip(labels, sources, strict=True)
     ]
@@ -132,23 +135,21 @@ def _kind(results: Path) -> tuple[str, str, tuple[str, ...]]:
         raise UserError(f"{results} is damaged or of another version") from error
 
 
-def _unique(labels: Sequence[str]) -> list[str]:
-    """The labels, those that are not unique with a number."""
-    counted: dict[str, int] = {}
-    unique = []
-    for label in labels:
-        counted[label] = counted.get(label, 0) + 1
-        unique.append(label if labels.count(label) == 1 else f"{label} ({counted[label]})")
-    return unique
+def _unique(labels: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The labels, those that are not unique with the name of their folder."""
+    named = [
+        label if labels.count(label) == 1 else f"{label}, {folder.resolve().name}"
+        for label, folder in zip(labels, folders, strict=True)
+    ]
+    return [name if named.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(named, start=1)]
 
 
 def _row(item: Compared) -> dict[str, Any]:
-    accuracies = np.array([point.test_accuracy for point in item.points])
     return {
         "name": item.label,
         "points": len(item.points),
         "not_dominated": item.on_front,
         "hypervolume_losses": item.volume,
         "hypervolume_errors": item.error_volume,
-        "best_mean_test_accuracy": float(accuracies.mean(1).max()),
+        "mean_test_accuracy_of_best": item.accuracy,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from Data_loaders.datasets import MultiTaskDataset
 from src.models.registry import SavedModel, load_model
@@ -69,6 +70,8 @@ class Front:
         reference: reference point of the hypervolume of the losses.
         volume: hypervolume of the losses, None for other than two or three tasks.
         accuracy_reference, accuracy_volume: the same of the errors, 100 - accuracy.
+        on_omega_front: not dominated in the validation losses and Omega together.
+        omega_reference, omega_volume: reference point and hypervolume of these.
         spread: of the non-dominated losses, 0 where they are evenly spaced.
     """
 
@@ -82,6 +85,9 @@ class Front:
     accuracy_reference: list[float]
     accuracy_volume: float | None
     spread: float
+    on_omega_front: np.ndarray
+    omega_reference: list[float]
+    omega_volume: float | None
 
 
 @dataclass(frozen=True)
@@ -208,8 +214,7 @@ def pareto_study(
         UserError: if no vector could be trained.
     """
     check_method(parameters)
-    if not (np.isfinite(epsilon) and epsilon > 0 and np.isfinite(start)):
-        raise UserError(f"epsilon and start are {epsilon} and {start}; allowed: a number > 0 and any finite number")
+    check_boxes(epsilon, start)
     families = [preference_family(model.k0, len(data.task_names), resolution) for model in starts]
     folder = study_folder(config, parameters, data, starts, families)
     trials = [
@@ -250,6 +255,16 @@ def pareto_study(
     return StudyOutcome(study, [*_write(study), *_draw(study)])
 
 
+def check_boxes(epsilon: float, start: float) -> None:
+    """Refuse what epsilon-dominance has no meaning for; arguments as in :func:`pareto_study`.
+
+    Raises:
+        UserError: naming side and start of the boxes.
+    """
+    if not (np.isfinite(epsilon) and epsilon > 0 and np.isfinite(start)):
+        raise UserError(f"the boxes have side {epsilon} and start {start}; allowed: a number > 0 and any finite number")
+
+
 def study_folder(
     config: RunConfig,
     parameters: TrainingParameters,
@@ -267,7 +282,8 @@ def analyse(points: Sequence[Point], epsilon: float, start: float) -> Front:
     """Fronts, hypervolumes and spread of points; arguments as in :func:`pareto_study`."""
     losses = np.array([point.validation_losses for point in points])
     accuracies = np.array([point.test_accuracy for point in points])
-    on_front = non_dominated(losses)
+    with_omega = np.column_stack([losses, [point.omega for point in points]])
+    on_front, omega_reference = non_dominated(losses), reference_point([with_omega])
     reference, accuracy_reference = reference_point([losses]), reference_point([100 - accuracies])
     return Front(
         losses=losses,
@@ -280,6 +296,9 @@ def analyse(points: Sequence[Point], epsilon: float, start: float) -> Front:
         accuracy_reference=accuracy_reference.tolist(),
         accuracy_volume=hypervolume_if_defined(100 - accuracies, accuracy_reference),
         spread=spread(losses[on_front]),
+        on_omega_front=non_dominated(with_omega),
+        omega_reference=omega_reference.tolist(),
+        omega_volume=hypervolume_if_defined(with_omega, omega_reference),
     )
 
 
@@ -337,7 +356,7 @@ def _draw(study: Study) -> list[Path]:
     pictures = [losses, accuracies, curves]
     if len(study.starts) > 1:
         pictures.append(study.picture("3d"))
-        plots.draw_front_3d(pictures[-1], points, non_dominated(_with_omega(study)), names, f"{study.title}: losses")
+        plots.draw_front_3d(pictures[-1], points, front.on_omega_front, names, f"{study.title}: losses")
     return pictures
 
 
@@ -346,11 +365,6 @@ def read_accuracies(folder: Path) -> np.ndarray:
     rows = read_history(folder / "history.csv")
     columns = [name for name in rows[0] if name.startswith("validation_accuracy_")]
     return np.array([[row[name] for name in columns] for row in rows])
-
-
-def _with_omega(study: Study) -> np.ndarray:
-    """Validation losses and Omega, shape (n, m + 1)."""
-    return np.column_stack([study.front.losses, [point.omega for point in study.points]])
 
 
 def _write(study: Study) -> list[Path]:
@@ -368,7 +382,7 @@ def _row(study: Study, place: int) -> dict[str, Any]:
     for name in ("validation_losses", "validation_accuracy", "test_accuracy"):
         row |= {f"{name}_{task}": value for task, value in enumerate(getattr(point, name), start=1)}
     row |= {"omega": point.omega, "sparsity_rate": point.sparsity_rate}
-    masks = ("on_front", "on_epsilon_front", "on_accuracy_front")
+    masks = ("on_front", "on_epsilon_front", "on_accuracy_front", "on_omega_front")
     return row | {name: bool(getattr(front, name)[place]) for name in masks}
 
 
@@ -388,6 +402,7 @@ def _summary(study: Study) -> dict[str, Any]:
         "best": study.points[study.best].k,
         "hypervolume": {"losses": front.volume, "reference": front.reference},
         "hypervolume_of_errors": {"errors": front.accuracy_volume, "reference": front.accuracy_reference},
+        "hypervolume_with_omega": {"losses_and_omega": front.omega_volume, "reference": front.omega_reference},
         "spread": front.spread,
         "epsilon": study.epsilon,
         "start": study.start,
@@ -412,8 +427,11 @@ def _report(study: Study) -> str:
         "",
         starts,
         "",
-        f"with its zero rows held, for at most {parameters.max_iter} iterations of {parameters.num_epochs} epochs "
-        f"(seed {study.config.seed}); the epoch whose validation losses have the best weighted Chebyshev value counts.",
+        f"with its zero rows held, iterations x epochs = {parameters.max_iter} x {parameters.num_epochs} at most, by "
+        f"{parameters.base_optimizer} with learning rate {parameters.lr:g} (x {parameters.lr_sched_coef:g} per "
+        f"iteration), method {parameters.method} with mu {parameters.mu:g} (x {parameters.rho:g}), seed "
+        f"{study.config.seed}, on {study.config.torch_device().type} with torch {torch.__version__}; the epoch whose "
+        "validation losses have the best weighted Chebyshev value counts. All parameters are in `study.json`.",
         "",
         "## Result",
         "",
@@ -424,17 +442,19 @@ def _report(study: Study) -> str:
         f"- Best mean validation accuracy: {label({'w': best.k})}, test accuracy "
         f"{_numbers(best.test_accuracy, '.2f')} % (mean {np.mean(best.test_accuracy):.2f} %).",
         *_volumes(front),
-        f"- Unevenness of the front of the losses: {front.spread:.3f} (0 is even).",
+        *_omega(study),
+        "- Unevenness of the front of the losses: "
+        + (f"{front.spread:.3f} (0 is even)." if np.isfinite(front.spread) else "not defined for fewer than 3 points."),
         "",
         "## Vectors",
         "",
         f"| k | {' | '.join(f'validation loss, {name}' for name in study.task_names)} | "
-        f"{' | '.join(f'test accuracy, {name}' for name in study.task_names)} | zero rows | front |",
-        "|" + "---|" * (2 * len(study.task_names) + 3),
+        f"{' | '.join(f'test accuracy, {name}' for name in study.task_names)} | Omega | zero rows | front |",
+        "|" + "---|" * (2 * len(study.task_names) + 4),
         *(_report_row(study, place) for place in range(len(study.points))),
         "",
         "front: L not dominated in the validation losses, E also with epsilon-dominance, A not dominated in the test "
-        "accuracies.",
+        "accuracies, O not dominated in the validation losses and Omega together.",
     ]
     if study.failures:
         lines += ["", "## Failed", "", *(f"- {failure.trial.name}: {failure.reason}" for failure in study.failures)]
@@ -451,13 +471,26 @@ def _volumes(front: Front) -> list[str]:
     ]
 
 
+def _omega(study: Study) -> list[str]:
+    """The front of losses and Omega, which is of interest where networks of several k0 were started from."""
+    front = study.front
+    if len(study.starts) < 2:
+        return []
+    volume = "" if front.omega_volume is None else f": hypervolume {front.omega_volume:.5g}"
+    return [
+        f"- With Omega as another objective {int(front.on_omega_front.sum())} vectors are not dominated{volume}, "
+        f"reference point ({_numbers(front.omega_reference, '.4g')})."
+    ]
+
+
 def _report_row(study: Study, place: int) -> str:
     point, front = study.points[place], study.front
     losses = " | ".join(f"{value:.4f}" for value in point.validation_losses)
     accuracies = " | ".join(f"{value:.2f}" for value in point.test_accuracy)
-    masks = {"L": front.on_front, "E": front.on_epsilon_front, "A": front.on_accuracy_front}
+    masks = {"L": front.on_front, "E": front.on_epsilon_front, "A": front.on_accuracy_front, "O": front.on_omega_front}
     marks = " ".join(letter for letter, mask in masks.items() if mask[place])
-    return f"| {_numbers(point.k, 'g')} | {losses} | {accuracies} | {point.sparsity_rate:.1f} % | {marks} |"
+    numbers = f"{losses} | {accuracies} | {point.omega:.4g} | {point.sparsity_rate:.1f} %"
+    return f"| {_numbers(point.k, 'g')} | {numbers} | {marks} |"
 
 
 def _numbers(values: Sequence[float], style: str) -> str:

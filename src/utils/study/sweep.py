@@ -25,10 +25,11 @@ from src.utils.errors import UserError
 from src.utils.files import check_writable, read_torch, write_text
 from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig, RunFiles, resume_run, start_run
+from src.utils.training.run import RunConfig, RunFiles, continue_run, start_run
 
 POLL_SECONDS = 0.5
 DASK_SECONDS = 10
+ATTEMPTS = 2
 _ONE_AT_A_TIME = threading.Lock()  # random numbers and arithmetic flags belong to the process, not to the thread
 
 
@@ -125,6 +126,8 @@ class Workers:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UserError(f"jobs is {self.jobs}; allowed: 1 or more")
+        if self.dask is not None and not re.fullmatch(r"(\w+://)?[^/]+:\d+", self.dask):
+            raise UserError(f"dask is {self.dask!r}; allowed: the address of a scheduler, as tcp://host:8786")
 
 
 class SweepObserver:
@@ -165,7 +168,7 @@ def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer:
     check_writable(folder)
     failures: list[Failure] = []
     pending = [trial for trial in trials if not trial.files(folder).results.exists()]
-    with _connection(workers) as backend, _watching(folder, trials, observer):
+    with _connection(workers, observer) as backend, _watching(folder, trials, observer):
         while pending:
             for trial in pending:
                 _started(folder, trial).unlink(missing_ok=True)
@@ -179,6 +182,10 @@ def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer:
                 observer.message(f"a worker died; tried again: {', '.join(trial.name for trial in suspects)}")
                 failures += [f for trial in suspects if (f := _try_alone(folder, trial, backend)) is not None]
                 pending = [trial for trial in left if trial not in suspects]
+            except _losses() as error:
+                raise UserError(
+                    f"the Dask scheduler at {workers.dask} was lost; the same command goes on from here"
+                ) from error
             except KeyboardInterrupt:
                 observer.message("interrupted; the same command goes on from here")
                 raise
@@ -258,7 +265,7 @@ def _try_alone(folder: Path, trial: Trial, backend: Mapping[str, Any]) -> Failur
     try:
         (reason,) = _work(folder, [trial], backend)
     except _deaths() as error:
-        reason = f"its worker died twice ({type(error).__name__})"
+        reason = f"its worker died {ATTEMPTS} times ({type(error).__name__})"
     return Failure(trial, reason) if reason is not None else None
 
 
@@ -267,12 +274,16 @@ def _run_trial(folder: Path, trial: Trial) -> str | None:
     files = trial.files(folder)
     try:
         files.folder.mkdir(parents=True, exist_ok=True)
-        _started(folder, trial).touch()
-        with _ONE_AT_A_TIME, FileLock(files.folder / ".lock"), _one_thread(trial.config):
-            if files.checkpoint.exists() and not files.results.exists():
-                resume_run(files.folder, Observer())
-            elif not files.results.exists():
-                start_run(trial.config, trial.parameters, Observer(), files=files)
+        with _ONE_AT_A_TIME, FileLock(files.folder / ".lock"):
+            deaths = _deaths_so_far(folder, trial)
+            if deaths == ATTEMPTS:
+                return f"its worker died {deaths} times"
+            write_text(_started(folder, trial), str(deaths + 1))
+            with _one_thread(trial.config):
+                if files.checkpoint.exists() and not files.results.exists():
+                    continue_run(trial.config, trial.parameters, files, Observer())
+                elif not files.results.exists():
+                    start_run(trial.config, trial.parameters, Observer(), files=files)
     except (UserError, OSError) as error:
         return str(error)
     except Exception as error:
@@ -284,8 +295,16 @@ def _run_trial(folder: Path, trial: Trial) -> str | None:
 
 
 def _started(folder: Path, trial: Trial) -> Path:
-    """There while a worker has the trial in hand."""
+    """There while a worker has the trial in hand, or if it died; holds the number of the attempt."""
     return folder / trial.name / ".started"
+
+
+def _deaths_so_far(folder: Path, trial: Trial) -> int:
+    """How many workers died with the trial in hand."""
+    try:
+        return int(_started(folder, trial).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 @contextmanager
@@ -301,7 +320,7 @@ def _one_thread(config: RunConfig) -> Iterator[Any]:
 
 
 @contextmanager
-def _connection(workers: Workers) -> Iterator[Any]:
+def _connection(workers: Workers, observer: SweepObserver) -> Iterator[Any]:
     """The joblib backend that the workers are reached by."""
     if workers.dask is None:
         yield {"backend": "loky" if workers.jobs > 1 else "sequential", "n_jobs": workers.jobs}
@@ -310,8 +329,6 @@ def _connection(workers: Workers) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise UserError("dask is not installed: pip install -r requirements-distributed.txt") from error
-    if not re.fullmatch(r"(\w+://)?[^/]+:\d+", workers.dask):
-        raise UserError(f"dask is {workers.dask!r}; allowed: the address of a scheduler, as tcp://host:8786")
     try:
         client = Client(workers.dask, timeout=DASK_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
@@ -323,6 +340,8 @@ def _connection(workers: Workers) -> Iterator[Any]:
             raise UserError(
                 f"dask is {workers.dask!r}; allowed: a scheduler with workers, this one has none"
             ) from error
+        if max(client.nthreads().values()) > 1:
+            observer.message("a Dask worker trains one network at a time, whatever its threads: start more workers")
         yield {"backend": "dask", "client": client, "n_jobs": -1}  # 1 would work in this process
 
 
@@ -333,6 +352,16 @@ def _deaths() -> tuple[type[BaseException], ...]:
     except ImportError:
         return TerminatedWorkerError, BrokenProcessPool
     return TerminatedWorkerError, BrokenProcessPool, KilledWorker
+
+
+def _losses() -> tuple[type[BaseException], ...]:
+    """What is raised when the scheduler is lost."""
+    try:
+        from distributed.client import FutureCancelledError
+        from distributed.comm.core import CommClosedError
+    except ImportError:
+        return ()
+    return FutureCancelledError, CommClosedError
 
 
 @contextmanager

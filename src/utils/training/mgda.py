@@ -26,7 +26,8 @@ class MGDA(Method):
     order increases no :math:`f_i`; the parts of single tasks follow the gradient of their own loss. The preference
     vector does not count.
 
-    The gradients are taken one task after the other, so that one batch's activations and m gradients are in memory.
+    The gradients are taken one task after the other: beside what the sum's backward pass needs, m + 1 gradients at the
+    shared parameters are in memory. That is less than half as much again where activations outweigh parameters.
 
     The arguments are those of :class:`~src.utils.training.method.Method`.
 
@@ -79,28 +80,28 @@ class MGDA(Method):
 
     def _combine(self, losses: Sequence[Tensor], shared: Sequence[Tensor]) -> list[Tensor]:
         """:math:`\\sum_i w_i g_i` at the shared tensors; gradients of the tasks' own parts go to ``.grad``."""
-        gradients = torch.stack([
-            self._task_gradient(loss, shared, retain=task + 1 < len(losses)) for task, loss in enumerate(losses)
-        ])  # (m, P)  # fmt: skip
+        sizes = [tensor.numel() for tensor in shared]
+        gradients = shared[0].new_zeros(len(losses), sum(sizes))  # (m, P)
+        for task, loss in enumerate(losses):
+            self._write_gradient(gradients[task].split(sizes), loss, shared, retain=task + 1 < len(losses))
         gram = gram_matrix(gradients)  # (m, m)
         weights = common_descent_weights(torch.stack(list(losses)).detach(), gram, self._kind)
         direction = weights @ gradients  # (P,)
         self.weight_sum += weights
         self.norm_sum += torch.linalg.vector_norm(direction)
         self.steps += 1
-        parts = direction.split([tensor.numel() for tensor in shared])
+        parts = direction.split(sizes)
         return [part.view_as(tensor) for part, tensor in zip(parts, shared, strict=True)]
 
-    def _task_gradient(self, loss: Tensor, shared: Sequence[Tensor], *, retain: bool) -> Tensor:
-        """Gradient of one loss at the shared tensors, shape (P,)."""
+    def _write_gradient(self, parts: Sequence[Tensor], loss: Tensor, shared: Sequence[Tensor], *, retain: bool) -> None:
+        """Gradient of one loss at the shared tensors, into zeros, one flat tensor each."""
         found = torch.autograd.grad(loss, [*shared, *self._own], retain_graph=retain, allow_unused=True)
         for parameter, gradient in zip(self._own, found[len(shared) :], strict=True):
             if gradient is not None:
                 _add_gradient(parameter, gradient)
-        return torch.cat([
-            tensor.new_zeros(tensor.numel()) if gradient is None else gradient.reshape(-1)
-            for tensor, gradient in zip(shared, found, strict=False)
-        ])  # fmt: skip
+        for part, gradient in zip(parts, found, strict=False):
+            if gradient is not None:
+                part.copy_(gradient.reshape(-1))
 
 
 def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:

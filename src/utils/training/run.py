@@ -251,7 +251,6 @@ def start_run(
     return _train_and_save(config, parameters, problem, files, trainer, observer)
 
 
-@run_arithmetic()
 def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = None) -> FinishedRun:
     """Go on with an interrupted run; what it was started with counts.
 
@@ -266,11 +265,37 @@ def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = No
     config, parameters, files = read_run(folder)
     if files.results.exists():
         raise UserError(f"the run in {folder} is finished: its results are in {files.results}")
+    return continue_run(config, parameters, files, observer, problem=problem)
+
+
+@run_arithmetic()
+def continue_run(
+    config: RunConfig,
+    parameters: TrainingParameters,
+    files: RunFiles,
+    observer: Observer,
+    *,
+    problem: Problem | None = None,
+) -> FinishedRun:
+    """Go on from a run's checkpoint; arguments as in :func:`start_run`, and those that matter for results as then."""
     problem = problem or load_problem(config, parameters, observer)
     trainer = _trainer(config, parameters, problem, files)
     if files.checkpoint.exists():
         trainer.resume()
     return _train_and_save(config, parameters, problem, files, trainer, observer)
+
+
+def interrupted_run(config: RunConfig, parameters: TrainingParameters) -> Path | None:
+    """Folder of the newest unfinished run of the same script, configuration and parameters that has a checkpoint."""
+    places = sorted((config.root / config.main_dir / config.script).glob("*/checkpoint.pt"), reverse=True)
+    for place in places:
+        try:
+            found = read_run(place.parent)
+        except UserError:
+            continue
+        if found[:2] == (config, parameters) and not found[2].results.exists():
+            return place.parent
+    return None
 
 
 def read_run(folder: Path) -> tuple[RunConfig, TrainingParameters, RunFiles]:
@@ -353,14 +378,23 @@ def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Ob
     else:
         network = load_model(Path(config.model), architecture).network.to(device)
     network = network.to(memory_format=torch.channels_last)
-    teachers = _load_teachers(config, architecture, device)
+    teachers = _load_teachers(config, dataset, device)
     return Problem(dataset.name, dataset.task_names, splits, architecture, network, dataset, teachers)
 
 
-def _load_teachers(config: RunConfig, student: Architecture, device: torch.device) -> tuple[nn.Module, ...]:
-    singles = [Architecture("STL", student.backbone, (classes,)) for classes in student.num_outs]
-    pairs = zip(config.teachers, singles if config.teachers else [], strict=True)
-    networks = [load_model(Path(path), single).network for path, single in pairs]
+def _load_teachers(config: RunConfig, dataset: MultiTaskDataset, device: torch.device) -> tuple[nn.Module, ...]:
+    """The single-task networks that the configuration names, one per task of these data."""
+    networks = []
+    for task, path in enumerate(config.teachers):
+        single = Architecture("STL", dataset_entry(config.dataset).backbone, (dataset.num_outs[task],))
+        saved = load_model(Path(path), single)
+        trained_on = (saved.results.get("dataset"), saved.results.get("task"))
+        if trained_on != (config.dataset, task):
+            raise UserError(
+                f"teachers: {path} was trained on {trained_on[0]}, task {trained_on[1]}; "
+                f"allowed in this place: {config.dataset}, task {task}"
+            )
+        networks.append(saved.network)
     return tuple(network.to(device).to(memory_format=torch.channels_last).eval() for network in networks)
 
 
