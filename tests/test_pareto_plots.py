@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from src.utils.study import plots
 from src.utils.study.pareto import hypervolume, non_dominated, reference_point
 from src.utils.study.plots import draw_curves, draw_front, draw_front_3d, draw_fronts
 from src.utils.study.sweep import Point
@@ -48,6 +50,28 @@ def test_front_is_drawn(tmp_path: Path, points: list[Point], better: str) -> Non
     path = tmp_path / "front.png"
     draw_front(path, points, values, front, points[-1], TASKS, "title", larger_is_better=larger)
     assert_picture(path)
+
+
+@pytest.mark.parametrize("larger", [False, True])
+def test_front_shows_the_points_the_best_one_and_the_edge_of_what_they_dominate(
+    larger: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+    points, sign = made_up(5), -1 if larger else 1
+    values = sign * np.array([[1, 4], [2, 2], [4, 1], [3, 3], [5, 5]], dtype=float)
+    front = np.array([True, True, True, False, False])
+    draw_front(tmp_path / "front.png", points, values, front, points[1], TASKS, "title", larger_is_better=larger)
+    axis = drawn[0].axes[0]
+    pale, dark, ring = (np.asarray(collection.get_offsets()) for collection in axis.collections[:3])
+    np.testing.assert_allclose(pale, values[~front])
+    np.testing.assert_allclose(dark, values[front])
+    np.testing.assert_allclose(ring, values[1:2])
+    assert (axis.get_xlabel(), axis.get_ylabel()) == TASKS
+    corners = axis.lines[0].get_path().interpolated(1).vertices
+    assert all((sign * (point - values[front]) >= 0).all(axis=1).any() for point in np.asarray(corners))
+    steps = {tuple(corner) for corner in np.abs(np.asarray(corners)).tolist()}
+    assert {(1, 4), (2, 4), (2, 2), (4, 2), (4, 1)} <= steps
 
 
 @pytest.mark.parametrize("points", [made_up(1), made_up(2), made_up(18), made_up(18, tasks=3), made_up(1) * 4])

@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from src.models.registry import load_model
+from src.models.registry import load_model, save_model
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.study.pareto import hypervolume, non_dominated
+from src.utils.study.pareto_study import find_start_model
+from src.utils.study.sweep import SweepObserver
+from src.utils.training.run import RunConfig
 from tests.conftest import equal_states
 from tests.test_scripts import ROOT, run
 
@@ -144,6 +147,25 @@ def test_without_a_model_the_script_that_makes_one_is_named(
     assert "missing.pth" in capsys.readouterr().err
 
 
+def test_the_most_accurate_model_that_is_sparse_enough_is_taken(finished: Path, tmp_path: Path) -> None:
+    (made,) = (finished / "src" / "Sparse_models").glob("*.pth")
+    saved = load_model(made)
+    accuracies = {"better": 99.0, "worse": 1.0, "too dense": 99.9}
+    for name, accuracy in accuracies.items():
+        found = {"validation_accuracy": [accuracy] * 2, "reached_min_sparsRate": name != "too dense"}
+        path = tmp_path / "src" / "Sparse_models" / f"{name}.pth"
+        save_model(path, saved.network, saved.architecture, saved.parameters, {**saved.results, **found})
+    config = RunConfig(script="s", architecture="MDMTN", dataset="MultiDigits", output_dir=str(tmp_path))
+    assert find_start_model(config, "maker", None, SweepObserver()).path.stem == "better"
+
+
+def test_the_best_vector_is_the_most_accurate_on_validation_data(finished: Path) -> None:
+    best = json.loads((study_in(finished) / "study.json").read_text())["best"]
+    rows = table_of(finished)
+    accuracies = [float(row["validation_accuracy_1"]) + float(row["validation_accuracy_2"]) for row in rows]
+    assert [float(rows[int(np.argmax(accuracies))][f"k_{number}"]) for number in range(3)] == best
+
+
 def test_a_model_of_another_architecture_is_refused(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,12 +267,18 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_figures(tmp_path: Pa
     started = time.perf_counter()
     assert start_study(tmp_path / "whole").wait() == 0
     seconds = time.perf_counter() - started
-    moments = np.random.default_rng(0).uniform(0.1, 1, 10) * seconds
-    for moment in moments:
+    rng, kills, inside = np.random.default_rng(0), 0, 0
+    for _ in range(10):
         process = start_study(tmp_path / "killed")
-        time.sleep(moment)
+        time.sleep(
+            rng.uniform(0.15, 0.45) * seconds
+        )  # a start takes about a tenth, and each goes further than the last
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+            inside += any((tmp_path / "killed").glob("logs/pareto_*/*/checkpoint.pt"))
         process.wait()
+    assert kills >= 5
+    assert inside >= 1
     assert start_study(tmp_path / "killed").wait() == 0
     assert figures(tmp_path / "killed") == figures(tmp_path / "whole")

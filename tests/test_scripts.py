@@ -105,13 +105,29 @@ def test_demo_of_every_baseline_runs(
 ) -> None:
     flags = ["--demo", "--output-dir", str(tmp_path), *SHORT]
     flags += ["--teacher_max_iter", "1"] if "KDMTL" in script else []
+    flags += ["--max_iter", "2"] if "MGDA" not in script else []
     assert run(monkeypatch, script, *flags) == 0
-    found = [json.loads(path.read_text()) for path in tmp_path.rglob("results.json")]
+    found = [
+        {**json.loads(path.read_text()), "files_in": str(path.relative_to(tmp_path / "logs"))}
+        for path in tmp_path.rglob("results.json")
+    ]
     method = "MGDA" if "MGDA" in script else "KDMTL" if "KDMTL" in script else "WeightedSum"
     runs = [content for content in found if content["parameters"]["method"] == method]
     assert len(runs) == (2 if method == "MGDA" else 3 + 1)
     assert len(found) - len(runs) == (2 if method == "KDMTL" else 0)  # the teachers
+    if method != "MGDA":
+        assert_the_best_of_the_search_is_trained(runs, script.removesuffix(".py"))
     assert "test accuracy" in capsys.readouterr().out
+
+
+def assert_the_best_of_the_search_is_trained(runs: list[dict[str, Any]], script: str) -> None:
+    """The run in the script's folder has the parameters of the most accurate of the others, but its own length."""
+    (final,) = (content for content in runs if content["files_in"].startswith(script))
+    tried = [content for content in runs if content is not final]
+    most = max(np.mean(content["validation_accuracy"]) for content in tried)
+    best = [content["parameters"] for content in tried if np.mean(content["validation_accuracy"]) == most]
+    assert {**final["parameters"], "max_iter": 1} in [{**one, "max_iter": 1, "train_share": 1.0} for one in best]
+    assert [content["parameters"]["max_iter"] for content in (*tried, final)] == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("task", [0, 1])

@@ -226,7 +226,8 @@ def draw_front(
     axis.scatter(*drawn[on_front].T, s=34, color=FRONT_COLOUR, label="non-dominated", zorder=3)
     _draw_staircase(axis, drawn[on_front], larger_is_better, color=FRONT_COLOUR, lw=1.2, zorder=1)
     x, y = drawn[points.index(best)]
-    axis.scatter(x, y, s=130, facecolors="none", edgecolors=BEST_COLOUR, linewidths=1.8, label="best", zorder=3)
+    ring = {"s": 130, "facecolors": "none", "edgecolors": BEST_COLOUR, "linewidths": 1.8}
+    axis.scatter(x, y, **ring, label="best mean validation accuracy", zorder=3)
     axis.set_xlabel(axis_names[0])
     axis.set_ylabel(axis_names[1])
     axis.margins(0.08)
