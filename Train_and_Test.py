@@ -61,11 +61,13 @@ from src.utils.training.run import (
     Problem,
     RunConfig,
     architecture_for,
-    interrupted_run,
+    check_run,
+    check_tasks,
     load_dataset,
     numbers_of_classes,
     resume_run,
     run_arithmetic,
+    start_or_go_on,
     start_run,
 )
 
@@ -245,7 +247,7 @@ def _read_ahead(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(description=__doc__, add_help=False)
     _add_choice_flags(parser)
     parser.add_argument("--k", "--w", dest="w", type=_number, nargs="+")
-    parser.add_argument("--task", type=_whole)
+    parser.add_argument("--task", type=_converter(int | None))
     parser.add_argument("--method")
     parser.add_argument("--resume")
     parser.add_argument("-h", "--help", action="store_true")
@@ -271,15 +273,6 @@ def _resume(folder: str, arguments: Sequence[str], observer: Observer) -> Finish
     return resume_run(Path(folder), observer)
 
 
-def _start_or_go_on(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> FinishedRun:
-    """A run that comes after others: one that was interrupted is continued by the same command."""
-    folder = interrupted_run(config, parameters)
-    if folder is None:
-        return start_run(config, parameters, observer)
-    observer.message(f"going on with the interrupted run in {folder}")
-    return resume_run(folder, observer)
-
-
 def _leave_if(failures: Sequence[Failure]) -> None:
     """Leave with the exit code of failed work where trainings failed."""
     if failures:
@@ -301,6 +294,7 @@ def _search(arguments: Sequence[str]) -> None:
     _add_worker_flags(parser)
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
+    check_run(config, parameters)
     data = _data(config)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
     outcome = search(config, parameters, [{"w": k} for k in vectors], data, workers, observer)
@@ -318,6 +312,7 @@ def _repeat(plan: _Plan, repetitions: int, arguments: Sequence[str], description
     )
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
+    check_run(config, parameters)
     data = _data(config)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
     outcome = repeat(config, parameters, flags.repetitions, data, workers, observer)
@@ -352,7 +347,10 @@ def _search_and_train(
     trial = parameters.changed(max_iter=flags.search_max_iter, train_share=flags.search_train_share)
     for candidate in candidates:
         check_method(trial.changed(**candidate))
+    to_be_trained = ("teacher",) * (trial.num_tasks - 1) if teaching else ()
+    check_run(replace(config, teachers=config.teachers or to_be_trained), trial)
     data, sweep_observer = _data(config), ConsoleSweepObserver(quiet=flags.quiet)
+    check_tasks(trial, len(data.task_names), data.name)
     if teaching and not config.teachers:
         teacher = _teacher_parameters(plan, arguments, flags.teacher_max_iter)
         config = replace(config, teachers=train_teachers(config, teacher, data, workers, sweep_observer))
@@ -362,14 +360,14 @@ def _search_and_train(
     else:
         show_search(outcome, data.task_names)
     best, _ = outcome.candidates[outcome.best]
-    show_run(_start_or_go_on(config, parameters.changed(**best), observer))
+    show_run(start_or_go_on(config, parameters.changed(**best), observer))
     _leave_if(outcome.failures)
 
 
 def _teacher_parameters(plan: _Plan, arguments: Sequence[str], max_iter: int | None) -> TrainingParameters:
     """Defaults of a single task without sparsity."""
     single = _Plan(plan.script, "STL", plan.dataset, (0.0, 1.0), 0, {"method": "Chebyshev"})
-    values = single.initial(arguments)
+    values = single.initial([flag for flag in arguments if flag == "--demo"])
     return TrainingParameters(**values if max_iter is None else {**values, "max_iter": max_iter})
 
 
@@ -384,7 +382,7 @@ def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
     parser.add_argument("--box_start", type=_number, default=0.0, help="epsilon-dominance: a corner of the boxes [0]")
     flags = parser.parse_args(arguments)
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
-    check_method(parameters)
+    check_run(replace(config, model=config.model or "to be found"), parameters)
     check_boxes(flags.box, flags.box_start)
     for k0 in flags.k0 or ():
         preference_family(k0, plan.tasks, flags.resolution)
@@ -432,7 +430,7 @@ def _make_demo_model(plan: _Plan, config: RunConfig, k0: float, *, quiet: bool) 
     """Train the sparse network that a demonstration of the study starts from."""
     k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
     parameters = TrainingParameters(**replace(plan, k=k, defaults={}).initial(["--demo"]))
-    _start_or_go_on(config, parameters, ConsoleObserver(quiet=quiet))
+    start_or_go_on(config, parameters, ConsoleObserver(quiet=quiet))
 
 
 def _compare(arguments: Sequence[str]) -> None:
@@ -465,7 +463,8 @@ def _test(arguments: Sequence[str]) -> None:
             f"{flags.model} does not say what it was trained on ({error}): train the model again"
         ) from error
     dataset = load_dataset(config, ConsoleObserver(quiet=False))
-    load_model(flags.model, architecture_for(config, dataset))
+    if saved.architecture != architecture_for(config, dataset):
+        raise UserError(f"{flags.model} holds another network than {dataset.name} is for: train the model again")
     splits = make_splits(dataset, config.torch_device())
     network = saved.network.to(config.torch_device())
     layers = network.growl_layers(skip_layer)

@@ -46,6 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZE, OPACITY = 32, 128
 CHUNK = 2_000  # images pasted at a time: 50 MB beside the result
 ALIGNED, ALL = VARIANTS = (50_000, 60_000)
+NAMES = {ALIGNED: "Cifar10Mnist", ALL: "Cifar10Mnist60k"}
 VALIDATION_SIZE = 10_000
 MAX_ROTATION = 20.0
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -144,7 +145,7 @@ def load_cifar10mnist(
 
     arrays = cached_arrays(cache_file(folder, seed, variant), recipe, work, warn)
     validation_size = min(VALIDATION_SIZE, len(arrays["x_train"]) // 5)  # fewer only of fewer images than MNIST's
-    return _dataset("Cifar10Mnist", ("CIFAR-10 class", "MNIST digit"), CIFAR10_CLASSES, arrays, validation_size)
+    return _dataset(NAMES[variant], ("CIFAR-10 class", "MNIST digit"), CIFAR10_CLASSES, arrays, validation_size)
 
 
 def load_colour_digits(folder: Path, seed: int, warn: Callable[[str], None]) -> MultiTaskDataset:
@@ -229,14 +230,15 @@ def _create(arguments: Sequence[str] | None) -> None:
 
     chosen = _parse(arguments)
     folder, display = data_folder(chosen.data_dir), _Display()
-    images = Path(chosen.output_dir or ROOT) / "Images" / "Cifar10Mnist"
-    for place in (images, cache_file(folder, chosen.seed, chosen.variant).parent):
+    images = Path(chosen.output_dir or ROOT) / "Images" / NAMES[chosen.variant]
+    cache = cache_file(folder, chosen.seed, chosen.variant)
+    for place in (images, *([] if cache.exists() else [cache.parent])):
         check_writable(place)
     dataset = load_cifar10mnist(folder, chosen.seed, _refuse, chosen.variant, display)
     picture = images / "samples.png"
     draw_samples(picture, dataset)
     print(f"{dataset.name}: {len(dataset.x_train):,} training and {len(dataset.x_test):,} test images; written:")
-    print(f"  {cache_file(folder, chosen.seed, chosen.variant)}{'' if display.done else ' (was there before)'}")
+    print(f"  {cache}{'' if display.done else ' (was there before)'}")
     print(f"  {picture}")
 
 

@@ -167,6 +167,8 @@ def test_interrupted_run_is_continued_to_the_same_results(
     assert results_of(tmp_path / "continued") == results_of(tmp_path / "undisturbed")
     assert run(monkeypatch, "--resume", str(folder)) == 2
     assert "is finished" in capsys.readouterr().err
+    assert run(monkeypatch, "--resume", "nowhere") == 2
+    assert "nowhere holds no run" in capsys.readouterr().err
 
 
 def test_retraining_starts_from_a_given_model(
@@ -198,7 +200,7 @@ BAD = {
     "no teachers": (["--method", "KDMTL", "--k", "0", "1", "1"], "allowed for method KDMTL: 2 files, one per task"),
     "negative, in powers of ten": (["--k", "1e-3", "-1e-3", "0.9"], "allowed: numbers >= 0, not all zero"),
     "no model to start from": (["--is_search", "no"], "name its file with --model"),
-    "no such run": (["--resume", "nowhere"], "nowhere holds no run"),
+    "further flags for a run that is continued": (["--resume", "nowhere"], "not allowed beside it: --demo"),
 }
 
 

@@ -170,6 +170,16 @@ COMMAND_ERRORS = {
     "single task without its number": (["--architecture", "STL", "--k", "0", "1"], "name it with --task"),
     "no such file": (["test", "missing.pth"], "no such file: missing.pth"),
     "no file named": (["test"], "required: model"),
+    "a search for another number of tasks": (["search", "--architecture", "STL"], "name it with --task"),
+    "a search of a method without sparsity": (
+        ["search", "--method", "MGDA"],
+        "allowed for method MGDA: 0 for sparsity",
+    ),
+    "a search without teachers": (
+        ["search", "--method", "KDMTL", "--k0", "0", "--distillation", "1", "1"],
+        "allowed for method KDMTL: 2 files",
+    ),
+    "further flags for a run that is continued": (["--resume", "run", "--lr", "1"], "not allowed beside it: --lr 1"),
     "k0 too large": (["search", "--k0", "1.5"], "k0 is 1.5; allowed"),
 }
 
@@ -267,8 +277,8 @@ def test_labels_and_classes_that_do_not_match_are_refused(tmp_path: Path) -> Non
 OWN = own_data((2, 5))
 BAD_DATA: dict[str, tuple[Splits, str]] = {
     "images of another type": (
-        replace(OWN, train=replace(OWN.train, images=OWN.train.images.double())),
-        "the train images are torch.float64; allowed for this network: torch.float32",
+        replace(OWN, test=replace(OWN.test, images=OWN.test.images.double())),
+        "the test images are torch.float64; allowed, as in training: torch.float32",
     ),
     "labels of another type": (
         replace(OWN, test=replace(OWN.test, labels=OWN.test.labels.int())),
@@ -288,7 +298,11 @@ BAD_DATA: dict[str, tuple[Splits, str]] = {
     ),
     "images for another network": (
         Splits(*(replace(part, images=part.images[:, :9]) for part in (OWN.train, OWN.validation, OWN.test))),
-        "the network cannot read images of shape (9,)",
+        "the network cannot read torch.float32 images of shape (9,)",
+    ),
+    "images of another type everywhere": (
+        Splits(*(replace(part, images=part.images.double()) for part in (OWN.train, OWN.validation, OWN.test))),
+        "the network cannot read torch.float64 images of shape (12,)",
     ),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from Data_loaders.datasets import MultiTaskDataset
 from src.models.registry import load_model
@@ -21,7 +22,7 @@ from src.utils.study.search import search
 from src.utils.study.sweep import Point, SweepObserver, SweepOutcome, Trial, Workers, fingerprint, read_point, run_sweep
 from src.utils.study.teachers import train_teachers
 from src.utils.training.engine import Observer
-from src.utils.training.run import RunConfig, run_name, start_run
+from src.utils.training.run import RunConfig, run_name, start_or_go_on, start_run
 from tests.conftest import short
 
 IN_TURN, TWO = Workers(), Workers(jobs=2)
@@ -195,6 +196,27 @@ def test_a_trial_that_kills_every_dask_worker_takes_no_other_down(tmp_path: Path
     assert [(failure.trial.name, failure.reason) for failure in outcome.failures] == [
         ("deadly", "its worker died 2 times")
     ]
+
+
+def test_the_same_command_goes_on_with_an_interrupted_run(tmp_path: Path) -> None:
+    whole = start_run(config_in(tmp_path / "whole"), TINY, Observer())
+    config, folders = config_in(tmp_path / "parts"), tmp_path / "parts" / "logs" / "sweep"
+    with pytest.raises(KeyboardInterrupt):
+        start_or_go_on(config, TINY, _Stop())
+    assert not list(folders.glob("*/results.json"))
+    parts = start_or_go_on(config, TINY, Observer())
+    assert parts.results.validation_losses == whole.results.validation_losses
+    assert len(list(folders.iterdir())) == 1
+    with pytest.raises(KeyboardInterrupt):
+        start_or_go_on(config, TINY, _Stop())
+    (checkpoint,) = folders.glob("*/checkpoint.pt")
+    with FileLock(checkpoint.with_name(".lock")):  # another process has it in hand
+        start_or_go_on(config, TINY, Observer())
+    assert len(list(folders.iterdir())) == 3
+    checkpoint.write_bytes(b"half a checkpoint")
+    start_or_go_on(config, TINY, Observer())
+    assert len(list(folders.glob("*/results.json"))) == 3
+    assert len(list(folders.iterdir())) == 4
 
 
 def test_an_interrupted_trial_goes_on_in_another_place(tmp_path: Path) -> None:

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Commands print the message and leave with exit code 2; no traceback.
     """
+
+
+class CheckpointError(UserError):
+    """A run cannot be continued from its checkpoint."""

@@ -166,32 +166,38 @@ def run_sweep(folder: Path, trials: Sequence[Trial], workers: Workers, observer:
     if len(set(names)) < len(names):
         raise ValueError(f"the trials' names are not unique: {names}")
     check_writable(folder)
-    failures: list[Failure] = []
     pending = [trial for trial in trials if not trial.files(folder).results.exists()]
     with _connection(workers, observer) as backend, _watching(folder, trials, observer):
-        while pending:
-            for trial in pending:
-                _started(folder, trial).unlink(missing_ok=True)
-            try:
-                reasons = _work(folder, pending, backend)
-                failures += [Failure(t, why) for t, why in zip(pending, reasons, strict=True) if why is not None]
-                break
-            except _deaths():
-                left = [trial for trial in pending if not trial.files(folder).results.exists()]
-                suspects = [trial for trial in left if _started(folder, trial).exists()] or left[:1]
-                observer.message(f"a worker died; tried again: {', '.join(trial.name for trial in suspects)}")
-                failures += [f for trial in suspects if (f := _try_alone(folder, trial, backend)) is not None]
-                pending = [trial for trial in left if trial not in suspects]
-            except _losses() as error:
-                raise UserError(
-                    f"the Dask scheduler at {workers.dask} was lost; the same command goes on from here"
-                ) from error
-            except KeyboardInterrupt:
-                observer.message("interrupted; the same command goes on from here")
-                raise
+        try:
+            failures = _finish(folder, pending, backend, observer)
+        except _losses() as error:
+            raise UserError(f"the scheduler {workers.dask} was lost; the same command goes on from here") from error
+        except KeyboardInterrupt:
+            observer.message("interrupted; the same command goes on from here")
+            raise
     failed = {failure.trial.name for failure in failures}
     points = {t.name: read_point(t.files(folder).folder) for t in trials if t.name not in failed}
     return SweepOutcome(points, failures)
+
+
+def _finish(
+    folder: Path, pending: Sequence[Trial], backend: Mapping[str, Any], observer: SweepObserver
+) -> list[Failure]:
+    """Work until nothing is left to be tried; returns what could not be finished."""
+    failures: list[Failure] = []
+    while pending:
+        for trial in pending:
+            _started(folder, trial).unlink(missing_ok=True)
+        try:
+            reasons = _work(folder, pending, backend)
+            return failures + [Failure(t, why) for t, why in zip(pending, reasons, strict=True) if why is not None]
+        except _deaths():
+            left = [trial for trial in pending if not trial.files(folder).results.exists()]
+            suspects = [trial for trial in left if _started(folder, trial).exists()] or left[:1]
+            observer.message(f"a worker died; tried again: {', '.join(trial.name for trial in suspects)}")
+            failures += [f for trial in suspects if (f := _try_alone(folder, trial, backend)) is not None]
+            pending = [trial for trial in left if trial not in suspects]
+    return failures
 
 
 def read_point(folder: Path) -> Point:
@@ -276,22 +282,27 @@ def _run_trial(folder: Path, trial: Trial) -> str | None:
         files.folder.mkdir(parents=True, exist_ok=True)
         with _ONE_AT_A_TIME, FileLock(files.folder / ".lock"):
             deaths = _deaths_so_far(folder, trial)
+            if files.results.exists():
+                return None
             if deaths == ATTEMPTS:
                 return f"its worker died {deaths} times"
             write_text(_started(folder, trial), str(deaths + 1))
-            with _one_thread(trial.config):
-                if files.checkpoint.exists() and not files.results.exists():
-                    continue_run(trial.config, trial.parameters, files, Observer())
-                elif not files.results.exists():
-                    start_run(trial.config, trial.parameters, Observer(), files=files)
+            try:
+                with _one_thread(trial.config):
+                    _start_or_continue(trial, files)
+            finally:
+                _started(folder, trial).unlink(missing_ok=True)
     except (UserError, OSError) as error:
         return str(error)
     except Exception as error:
         write_text(files.folder / "error.txt", traceback.format_exc())
         return f"{type(error).__name__}: {error} (see {files.folder / 'error.txt'})"
-    finally:
-        _started(folder, trial).unlink(missing_ok=True)
     return None
+
+
+def _start_or_continue(trial: Trial, files: RunFiles) -> None:
+    run = continue_run if files.checkpoint.exists() else start_run
+    run(trial.config, trial.parameters, Observer(), files=files)
 
 
 def _started(folder: Path, trial: Trial) -> Path:
@@ -340,7 +351,7 @@ def _connection(workers: Workers, observer: SweepObserver) -> Iterator[Any]:
             raise UserError(
                 f"dask is {workers.dask!r}; allowed: a scheduler with workers, this one has none"
             ) from error
-        if max(client.nthreads().values()) > 1:
+        if max(client.nthreads().values(), default=1) > 1:
             observer.message("a Dask worker trains one network at a time, whatever its threads: start more workers")
         yield {"backend": "dask", "client": client, "n_jobs": -1}  # 1 would work in this process
 
@@ -357,11 +368,10 @@ def _deaths() -> tuple[type[BaseException], ...]:
 def _losses() -> tuple[type[BaseException], ...]:
     """What is raised when the scheduler is lost."""
     try:
-        from distributed.client import FutureCancelledError
-        from distributed.comm.core import CommClosedError
+        from distributed import client, comm
     except ImportError:
         return ()
-    return FutureCancelledError, CommClosedError
+    return client.FutureCancelledError, comm.core.CommClosedError
 
 
 @contextmanager

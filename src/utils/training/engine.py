@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from Data_loaders.loaders import Splits, TaskData, training_batches
 from src.models.multi_task import MultiTaskNetwork
-from src.utils.errors import UserError
+from src.utils.errors import CheckpointError, UserError
 from src.utils.files import read_torch, write_torch
 from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.training.method import Method
@@ -230,10 +230,13 @@ class Trainer:
         The network keeps its initial weights until then, which a phase's rule for the rows may depend on.
 
         Raises:
-            UserError: if the checkpoint is not of this network, method and version.
+            CheckpointError: if the checkpoint is damaged or not of this network, method and version.
         """
         assert self.checkpoint is not None
-        saved = read_torch(self.checkpoint)
+        try:
+            saved = read_torch(self.checkpoint)
+        except UserError as error:
+            raise CheckpointError(str(error)) from error
         initial = copy.deepcopy(self.model.state_dict())
         try:
             self.history = [EpochRecord(**row) for row in saved["history"]]
@@ -241,7 +244,7 @@ class Trainer:
             self.model.load_state_dict(saved["model"])
             self.method.load_state_dict(saved["method"])
         except (KeyError, TypeError, RuntimeError) as error:
-            raise UserError(f"{self.checkpoint} is of another version, network or method: start anew") from error
+            raise CheckpointError(f"{self.checkpoint} is of another version, network or method: start anew") from error
         self.model.load_state_dict(initial)
         self._interrupted = saved
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.utils.deterministic
+from filelock import FileLock, Timeout
 from torch import nn
 
 from Data_loaders.datasets import MultiTaskDataset
@@ -25,7 +26,7 @@ from Data_loaders.tasks import select_task
 from src.models.mdmtn import MDMTN
 from src.models.multi_task import MultiTaskNetwork
 from src.models.registry import Architecture, check_architecture, load_model, save_model
-from src.utils.errors import UserError
+from src.utils.errors import CheckpointError, UserError
 from src.utils.files import check_writable, write_csv, write_json
 from src.utils.study import plots
 from src.utils.training.engine import EpochRecord, Observer, Trainer
@@ -77,7 +78,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("data_dir", "output_dir", "model"):  # a run is continued from any folder, by any process
-            if getattr(self, name) is not None:
+            if getattr(self, name):
                 object.__setattr__(self, name, os.path.abspath(getattr(self, name)))
         object.__setattr__(self, "teachers", tuple(os.path.abspath(path) for path in self.teachers))
         for name in ("script", "dataset"):
@@ -246,8 +247,6 @@ def start_run(
         check_writable(folder)
     problem = problem or load_problem(config, parameters, observer)
     trainer = _trainer(config, parameters, problem, files)
-    content = {"config": asdict(config), "parameters": asdict(parameters), "files": files.as_text()}
-    write_json(files.config, content)
     return _train_and_save(config, parameters, problem, files, trainer, observer)
 
 
@@ -265,16 +264,16 @@ def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = No
     config, parameters, files = read_run(folder)
     if files.results.exists():
         raise UserError(f"the run in {folder} is finished: its results are in {files.results}")
-    return continue_run(config, parameters, files, observer, problem=problem)
+    return continue_run(config, parameters, observer, files=files, problem=problem)
 
 
 @run_arithmetic()
 def continue_run(
     config: RunConfig,
     parameters: TrainingParameters,
-    files: RunFiles,
     observer: Observer,
     *,
+    files: RunFiles,
     problem: Problem | None = None,
 ) -> FinishedRun:
     """Go on from a run's checkpoint; arguments as in :func:`start_run`, and those that matter for results as then."""
@@ -285,17 +284,36 @@ def continue_run(
     return _train_and_save(config, parameters, problem, files, trainer, observer)
 
 
-def interrupted_run(config: RunConfig, parameters: TrainingParameters) -> Path | None:
-    """Folder of the newest unfinished run of the same script, configuration and parameters that has a checkpoint."""
-    places = sorted((config.root / config.main_dir / config.script).glob("*/checkpoint.pt"), reverse=True)
-    for place in places:
+def start_or_go_on(config: RunConfig, parameters: TrainingParameters, observer: Observer) -> FinishedRun:
+    """Run, from the last epoch of an unfinished run of the same script, configuration and parameters if there is one.
+
+    A run that another process has in hand is left to it, one whose checkpoint cannot be read is left alone.
+    """
+    for folder in _interrupted_runs(config, parameters):
         try:
-            found = read_run(place.parent)
+            with FileLock(folder / ".lock", timeout=0):
+                observer.message(f"going on with the interrupted run in {folder}")
+                return resume_run(folder, observer)
+        except Timeout:
+            observer.message(f"the run in {folder} is in the hands of another process")
+        except CheckpointError as error:
+            observer.message(str(error))
+    files = plan_files(config, parameters)
+    check_writable(files.folder)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(files.folder / ".lock"):
+        return start_run(config, parameters, observer, files=files)
+
+
+def _interrupted_runs(config: RunConfig, parameters: TrainingParameters) -> Iterator[Path]:
+    """Folders of unfinished runs with a checkpoint, newest first."""
+    for checkpoint in sorted((config.root / config.main_dir / config.script).glob("*/checkpoint.pt"), reverse=True):
+        try:
+            found = read_run(checkpoint.parent)
         except UserError:
             continue
         if found[:2] == (config, parameters) and not found[2].results.exists():
-            return place.parent
-    return None
+            yield checkpoint.parent
 
 
 def read_run(folder: Path) -> tuple[RunConfig, TrainingParameters, RunFiles]:
@@ -414,9 +432,10 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
             f"w (the preference vector k) is {list(parameters.w)}; allowed for this network and skip_layer = "
             f"{parameters.skip_layer}: 0 for sparsity, no layer is left that may become sparse"
         )
+    num_outs = numbers_of_classes(problem.network, problem.splits)
     for split in ("train", "validation", "test"):
         labels = getattr(problem.splits, split).labels
-        for task, classes in enumerate(numbers_of_classes(problem.network, problem.splits)):
+        for task, classes in enumerate(num_outs):
             low, high = int(labels[:, task].min()), int(labels[:, task].max())
             if low < 0 or high >= classes:
                 raise UserError(
@@ -434,12 +453,15 @@ def numbers_of_classes(network: MultiTaskNetwork, splits: Splits) -> tuple[int, 
     """
     if not isinstance(network, MultiTaskNetwork):
         raise UserError(f"network is a {type(network).__name__}; allowed: a MultiTaskNetwork, as HPS and MDMTN are")
-    _check_splits(splits, next(network.parameters()).dtype)
+    _check_splits(splits)
     training, tasks = network.training, splits.train.labels.shape[1]
     try:
         outputs = network.eval()(splits.train.images[:2])
-    except RuntimeError as error:
-        raise UserError(f"the network cannot read images of shape {_shape(splits.train)}: {error}") from error
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        what = f"{splits.train.images.dtype} images of shape {_shape(splits.train)}"
+        raise UserError(f"the network cannot read {what}: {error}") from error
     finally:
         network.train(training)
     if len(outputs) != tasks:
@@ -447,13 +469,14 @@ def numbers_of_classes(network: MultiTaskNetwork, splits: Splits) -> tuple[int, 
     return tuple(output.shape[1] for output in outputs)
 
 
-def _check_splits(splits: Splits, dtype: torch.dtype) -> None:
+def _check_splits(splits: Splits) -> None:
     for name in ("train", "validation", "test"):
         data: TaskData = getattr(splits, name)
         if not len(data):
             raise UserError(f"the {name} data hold no images; allowed: 1 or more")
-        if data.images.dtype != dtype:
-            raise UserError(f"the {name} images are {data.images.dtype}; allowed for this network: {dtype}")
+        if data.images.dtype != splits.train.images.dtype:
+            wanted = splits.train.images.dtype
+            raise UserError(f"the {name} images are {data.images.dtype}; allowed, as in training: {wanted}")
         if data.labels.dtype != torch.int64:
             raise UserError(f"the {name} labels are {data.labels.dtype}; allowed: {torch.int64}")
         if (_shape(data), data.labels.shape[1]) != (_shape(splits.train), splits.train.labels.shape[1]):
@@ -489,6 +512,8 @@ def _train_and_save(
     trainer: Trainer,
     observer: Observer,
 ) -> FinishedRun:
+    content = {"config": asdict(config), "parameters": asdict(parameters), "files": files.as_text()}
+    write_json(files.config, content)
     started = time.perf_counter()
     trainer.observer = _HistoryFile(files.history, trainer, observer)
     before = sum(record.seconds for record in trainer.history)

@@ -120,7 +120,8 @@ def train(trainer: Trainer) -> TrainingOutcome:
     found = _search(trainer) if searching else None
     best = trainer.run(_retrain_phase(trainer))
     trainer.model.load_state_dict(best.model)
-    return TrainingOutcome(best, found, best.record.sparsity_rate >= parameters.min_sparsRate)
+    reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
+    return TrainingOutcome(best, found, reached)
 
 
 def _search(trainer: Trainer) -> Snapshot:
