@@ -666,7 +666,7 @@ def test_the_command_run_as_a_file_writes_the_cache_and_a_picture(tmp_path: Path
     picture, cache = output / "Images" / "Cifar10Mnist60k" / "samples.png", cache_file(folder, 7, ALL)
     assert done.stdout.splitlines() == [
         "composed 60 of 60 images",
-        "Cifar10Mnist: 40 training and 20 test images; written:",
+        "Cifar10Mnist60k: 40 training and 20 test images; written:",
         f"  {cache}",
         f"  {picture}",
     ]
