@@ -112,6 +112,9 @@ def test_an_interrupted_trial_goes_on_from_its_last_epoch(tmp_path: Path) -> Non
     assert files.checkpoint.exists()
     parts = run_sweep(tmp_path / "parts", [trial], IN_TURN, SweepObserver())
     assert figures(whole) == figures(parts)
+    files.results.unlink()
+    files.checkpoint.write_bytes(b"of another version")
+    assert figures(whole) == figures(run_sweep(tmp_path / "parts", [trial], IN_TURN, SweepObserver()))
 
 
 @pytest.mark.parametrize("workers", [IN_TURN, TWO], ids=["in turn", "two jobs"])

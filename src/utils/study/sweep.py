@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from Data_loaders.datasets import MultiTaskDataset
-from src.utils.errors import UserError
+from src.utils.errors import CheckpointError, UserError
 from src.utils.files import check_writable, read_torch, write_text
 from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
@@ -301,8 +301,12 @@ def _run_trial(folder: Path, trial: Trial) -> str | None:
 
 
 def _start_or_continue(trial: Trial, files: RunFiles) -> None:
-    run = continue_run if files.checkpoint.exists() else start_run
-    run(trial.config, trial.parameters, Observer(), files=files)
+    """Go on from the last epoch if there is one that can be read."""
+    if files.checkpoint.exists():
+        with suppress(CheckpointError):
+            continue_run(trial.config, trial.parameters, Observer(), files=files)
+            return
+    start_run(trial.config, trial.parameters, Observer(), files=files)
 
 
 def _started(folder: Path, trial: Trial) -> Path:
