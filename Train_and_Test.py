@@ -52,7 +52,7 @@ from src.utils.study.sweep import Failure, Workers
 from src.utils.study.teachers import train_teachers
 from src.utils.training.defaults import SEARCH, STUDY, default_parameters
 from src.utils.training.engine import Observer, evaluate
-from src.utils.training.methods import METHODS, check_method
+from src.utils.training.methods import METHODS
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.run import (
     DEVICES,
@@ -345,10 +345,9 @@ def _search_and_train(
         return
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
     trial = parameters.changed(max_iter=flags.search_max_iter, train_share=flags.search_train_share)
-    for candidate in candidates:
-        check_method(trial.changed(**candidate))
     to_be_trained = ("teacher",) * (trial.num_tasks - 1) if teaching else ()
-    check_run(replace(config, teachers=config.teachers or to_be_trained), trial)
+    for candidate in candidates:
+        check_run(replace(config, teachers=config.teachers or to_be_trained), trial.changed(**candidate))
     data, sweep_observer = _data(config), ConsoleSweepObserver(quiet=flags.quiet)
     check_tasks(trial, len(data.task_names), data.name)
     if teaching and not config.teachers:
@@ -384,9 +383,8 @@ def _study(plan: _Plan, arguments: Sequence[str], description: str | None) -> No
     config, parameters, workers = plan.config(flags), _parameters(flags), _workers(flags)
     check_run(replace(config, model=config.model or "to be found"), parameters)
     check_boxes(flags.box, flags.box_start)
-    for k0 in flags.k0 or ():
+    for k0 in (DEMO_K0, *(flags.k0 or ())):
         preference_family(k0, plan.tasks, flags.resolution)
-    preference_family(DEMO_K0, plan.tasks, flags.resolution)
     observer = ConsoleSweepObserver(quiet=flags.quiet)
     starts = _start_models(plan, config, flags, observer)
     outcome = pareto_study(

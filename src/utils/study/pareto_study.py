@@ -24,11 +24,20 @@ from src.utils.study.pareto import (
 )
 from src.utils.study.preference_vectors import PreferenceVector, preference_family
 from src.utils.study.search import label
-from src.utils.study.sweep import Failure, Point, SweepObserver, Trial, Workers, checksum, fingerprint, run_sweep
-from src.utils.training.methods import check_method
+from src.utils.study.sweep import (
+    Failure,
+    Point,
+    SweepObserver,
+    Trial,
+    Workers,
+    check_trials,
+    checksum,
+    fingerprint,
+    run_sweep,
+)
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.results import read_history
-from src.utils.training.run import RunConfig, check_run, check_tasks, run_name
+from src.utils.training.run import RunConfig, run_name
 
 
 @dataclass(frozen=True)
@@ -213,7 +222,6 @@ def pareto_study(
     Raises:
         UserError: if no vector could be trained.
     """
-    check_method(parameters)
     check_boxes(epsilon, start)
     families = [preference_family(model.k0, len(data.task_names), resolution) for model in starts]
     folder = study_folder(config, parameters, data, starts, families)
@@ -222,9 +230,7 @@ def pareto_study(
         for model, vectors in zip(starts, families, strict=True)
         for trial in _trials(config, parameters, model, folder / f"start_k{model.k0:g}.pth", vectors)
     ]
-    for trial in trials:
-        check_run(trial.config, trial.parameters)
-        check_tasks(trial.parameters, len(data.task_names), data.name)
+    check_trials(trials, data)
     for place in (folder, config.root / "Images"):
         check_writable(place)
     _announce(folder, trials, observer)

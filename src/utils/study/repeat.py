@@ -11,9 +11,9 @@ from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
 from src.utils.study import plots
-from src.utils.study.sweep import Failure, Point, SweepObserver, Trial, Workers, fingerprint, run_sweep
+from src.utils.study.sweep import Failure, Point, SweepObserver, Trial, Workers, check_trials, fingerprint, run_sweep
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig, check_run, check_tasks
+from src.utils.training.run import RunConfig
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def repeat(
     folder = config.root / config.main_dir / name
     seeds = range(config.seed, config.seed + repetitions)
     trials = [Trial(f"seed{seed}", replace(config, seed=seed), parameters) for seed in seeds]
-    check_run(config, parameters)
-    check_tasks(parameters, len(data.task_names), data.name)
+    check_trials(trials, data)
     outcome = run_sweep(folder, trials, workers, observer)
     points = {seed: outcome.points[f"seed{seed}"] for seed in seeds if f"seed{seed}" in outcome.points}
     if not points:

@@ -17,11 +17,12 @@ from src.utils.study.sweep import (
     SweepObserver,
     Trial,
     Workers,
+    check_trials,
     fingerprint,
     run_sweep,
 )
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig, check_run, check_tasks, model_file
+from src.utils.training.run import RunConfig, model_file
 
 Candidate = Mapping[str, Any]
 """Values of training parameters that differ from the others' in a search."""
@@ -71,9 +72,7 @@ def search(
     for place in (folder, config.root / "Images", config.root / config.mod_logdir):
         check_writable(place)
     trials = [Trial(_name(candidate), config, parameters.changed(**candidate)) for candidate in candidates]
-    for trial in trials:
-        check_run(config, trial.parameters)
-        check_tasks(trial.parameters, len(data.task_names), data.name)
+    check_trials(trials, data)
     outcome = run_sweep(folder, trials, workers, observer)
     done = [(c, outcome.points[t.name]) for c, t in zip(candidates, trials, strict=True) if t.name in outcome.points]
     if not done:

@@ -25,7 +25,7 @@ from src.utils.errors import CheckpointError, UserError
 from src.utils.files import check_writable, read_torch, write_text
 from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig, RunFiles, continue_run, start_run
+from src.utils.training.run import RunConfig, RunFiles, check_run, check_tasks, continue_run, start_run
 
 POLL_SECONDS = 0.5
 DASK_SECONDS = 10
@@ -198,6 +198,21 @@ def _finish(
             failures += [f for trial in suspects if (f := _try_alone(folder, trial, backend)) is not None]
             pending = [trial for trial in left if trial not in suspects]
     return failures
+
+
+def check_trials(trials: Sequence[Trial], data: MultiTaskDataset) -> None:
+    """Refuse what cannot be trained as asked for, before anything is trained.
+
+    Args:
+        trials: of a sweep.
+        data: that their configurations name.
+
+    Raises:
+        UserError: naming what does not fit.
+    """
+    for trial in trials:
+        check_run(trial.config, trial.parameters)
+        check_tasks(trial.parameters, len(data.task_names), data.name)
 
 
 def read_point(folder: Path) -> Point:

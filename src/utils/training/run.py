@@ -225,7 +225,6 @@ def plan_files(config: RunConfig, parameters: TrainingParameters) -> RunFiles:
     return RunFiles(folder, models, config.root / "Images" / config.dataset, config.script)
 
 
-@run_arithmetic()
 def start_run(
     config: RunConfig,
     parameters: TrainingParameters,
@@ -245,9 +244,7 @@ def start_run(
     files = files or plan_files(config, parameters)
     for folder in (files.folder, files.images, *(path.parent for path in files.models)):
         check_writable(folder)
-    problem = problem or load_problem(config, parameters, observer)
-    trainer = _trainer(config, parameters, problem, files)
-    return _train_and_save(config, parameters, problem, files, trainer, observer)
+    return _run(config, parameters, observer, files, problem, resume=False)
 
 
 def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = None) -> FinishedRun:
@@ -267,7 +264,6 @@ def resume_run(folder: Path, observer: Observer, *, problem: Problem | None = No
     return continue_run(config, parameters, observer, files=files, problem=problem)
 
 
-@run_arithmetic()
 def continue_run(
     config: RunConfig,
     parameters: TrainingParameters,
@@ -277,9 +273,22 @@ def continue_run(
     problem: Problem | None = None,
 ) -> FinishedRun:
     """Go on from a run's checkpoint; arguments as in :func:`start_run`, and those that matter for results as then."""
+    return _run(config, parameters, observer, files, problem, resume=files.checkpoint.exists())
+
+
+@run_arithmetic()
+def _run(
+    config: RunConfig,
+    parameters: TrainingParameters,
+    observer: Observer,
+    files: RunFiles,
+    problem: Problem | None,
+    *,
+    resume: bool,
+) -> FinishedRun:
     problem = problem or load_problem(config, parameters, observer)
     trainer = _trainer(config, parameters, problem, files)
-    if files.checkpoint.exists():
+    if resume:
         trainer.resume()
     return _train_and_save(config, parameters, problem, files, trainer, observer)
 
