@@ -7,11 +7,9 @@ Run as a command, this composes the data set, keeps it in the data folder and dr
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
 
 if __name__ == "__main__":  # a script finds the modules in its own folder, but these are named from the project's
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -20,7 +18,6 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
-from tqdm import tqdm
 
 from Data_loaders.datasets import MultiTaskDataset, cached_arrays
 from Data_loaders.sources import (
@@ -30,15 +27,12 @@ from Data_loaders.sources import (
     Images,
     Labels,
     Source,
-    data_folder,
     load_cifar10,
     load_digits_source,
     load_mnist,
     load_photographs_source,
 )
-from src.utils.command import Parser, exit_code
 from src.utils.errors import UserError
-from src.utils.files import check_writable
 
 Progress = Callable[[int, int], None]
 
@@ -199,67 +193,7 @@ def _dataset(
     )
 
 
-# The command
-
-
-class _Display:
-    """A progress bar on a terminal, a line per 10,000 images elsewhere."""
-
-    def __init__(self) -> None:
-        self.done = 0
-        self._bar: tqdm[NoReturn] | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            self._bar = self._bar or tqdm(total=total, desc="composing", unit="image", file=sys.stderr)
-            self._bar.update(done - self.done)
-            if done == total:
-                self._bar.close()
-        elif done == total or done // 10_000 > self.done // 10_000:
-            print(f"composed {done:,} of {total:,} images", flush=True)
-        self.done = done
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return exit_code(lambda: _create(arguments))
-
-
-def _create(arguments: Sequence[str] | None) -> None:
-    from src.utils.study.plots import draw_samples  # the data know no pictures, only this command does
-
-    chosen = _parse(arguments)
-    folder, display = data_folder(chosen.data_dir), _Display()
-    images = Path(chosen.output_dir or ROOT) / "Images" / NAMES[chosen.variant]
-    cache = cache_file(folder, chosen.seed, chosen.variant)
-    for place in (images, *([] if cache.exists() else [cache.parent])):
-        check_writable(place)
-    dataset = load_cifar10mnist(folder, chosen.seed, _refuse, chosen.variant, display)
-    picture = images / "samples.png"
-    draw_samples(picture, dataset)
-    print(f"{dataset.name}: {len(dataset.x_train):,} training and {len(dataset.x_test):,} test images; written:")
-    print(f"  {cache}{'' if display.done else ' (was there before)'}")
-    print(f"  {picture}")
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
-    parser.add_argument("--data-dir", "--data_dir", help="folder of the data sets; default: $MDMTN_DATA, else Data/")
-    parser.add_argument("--variant", type=int, default=ALIGNED, choices=VARIANTS, help="training images [%(default)s]")
-    parser.add_argument(
-        "--seed", type=int, default=123, help=f"of the random pictures of the variant of {ALL} [%(default)s]"
-    )
-    parser.add_argument("--output-dir", "--output_dir", help="folder under which Images/ is; default: the project")
-    chosen = parser.parse_args(arguments)
-    if not 0 <= chosen.seed < 2**32:
-        raise UserError(f"seed is {chosen.seed}; allowed: 0 to 2**32 - 1")
-    return chosen
-
-
-def _refuse(text: str) -> None:
-    """For a command whose purpose is to write the cache, what is a warning to others is an error."""
-    raise UserError(text)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from src.utils.command_line.create_dataset import main
+
+    sys.exit(main(__doc__))

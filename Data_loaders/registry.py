@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from Data_loaders.Create_Cifar10Mnist_dataset import ALL, load_cifar10mnist, load_colour_digits
-from Data_loaders.datasets import MultiTaskDataset
-from Data_loaders.MultiMnist import load_multidigits, load_multimnist
 from src.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from Data_loaders.datasets import MultiTaskDataset
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,27 @@ class DatasetEntry:
     tasks: int = 2
 
 
+def _loader(module: str, function: str, **fixed: Any) -> Callable[[Path, int, Callable[[str], None]], MultiTaskDataset]:
+    """A function of a module of this folder that is imported when it is called: it needs torch, flags do not."""
+
+    def load(folder: Path, seed: int, warn: Callable[[str], None]) -> MultiTaskDataset:
+        found: Callable[..., MultiTaskDataset] = getattr(import_module(f"Data_loaders.{module}"), function)
+        return found(folder, seed, warn, **fixed)
+
+    return load
+
+
+_MULTIMNIST, _CIFAR10MNIST = "MultiMnist", "Create_Cifar10Mnist_dataset"
+
 DATASETS: Mapping[str, DatasetEntry] = MappingProxyType(
     {
-        "MultiMnist": DatasetEntry(load_multimnist, backbone="MultiMnist", demo="MultiDigits"),
-        "MultiDigits": DatasetEntry(load_multidigits, backbone="MultiMnist", demo="MultiDigits"),
-        "Cifar10Mnist": DatasetEntry(load_cifar10mnist, backbone="Cifar10Mnist", demo="ColourDigits"),
+        "MultiMnist": DatasetEntry(_loader(_MULTIMNIST, "load_multimnist"), "MultiMnist", demo="MultiDigits"),
+        "MultiDigits": DatasetEntry(_loader(_MULTIMNIST, "load_multidigits"), "MultiMnist", demo="MultiDigits"),
+        "Cifar10Mnist": DatasetEntry(_loader(_CIFAR10MNIST, "load_cifar10mnist"), "Cifar10Mnist", demo="ColourDigits"),
         "Cifar10Mnist60k": DatasetEntry(
-            partial(load_cifar10mnist, variant=ALL), backbone="Cifar10Mnist", demo="ColourDigits"
+            _loader(_CIFAR10MNIST, "load_cifar10mnist", variant=60_000), "Cifar10Mnist", demo="ColourDigits"
         ),
-        "ColourDigits": DatasetEntry(load_colour_digits, backbone="Cifar10Mnist", demo="ColourDigits"),
+        "ColourDigits": DatasetEntry(_loader(_CIFAR10MNIST, "load_colour_digits"), "Cifar10Mnist", demo="ColourDigits"),
     }
 )
 

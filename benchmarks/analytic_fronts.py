@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from benchmarks.analytic_problems import FLOAT, PROBLEMS, Problem
-from src.utils.command import Parser, exit_code
+from src.utils.command_line.parser import Parser, exit_code
 from src.utils.files import check_writable, write_picture
 from src.utils.objectives.augmented_lagrangian import augmented_lagrangian, multipliers, optimal_t
 from src.utils.objectives.chebyshev import chebyshev_terms, chebyshev_value

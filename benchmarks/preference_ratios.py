@@ -18,10 +18,12 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from benchmarks.experiments import flags_of, parameters_of, run_experiment
-from src.utils.command import exit_code
-from src.utils.files import write_csv, write_picture
+from src.utils.command_line.parser import exit_code
+from src.utils.files import write_csv
+from src.utils.report.console import show_files
+from src.utils.report.style import save
+from src.utils.runs.results import read_history
 from src.utils.study.sweep import Point
-from src.utils.training.results import read_history
 
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
 
@@ -53,11 +55,11 @@ def main() -> None:
     """Train, print the table, write table and picture."""
     flags = flags_of(__doc__, "HPS")
     schedule = {"max_iter": 18, "num_epochs": 1, "lr_sched_coef": 0.85, "mu": 10.0, "rho": 1.2}
-    settings = {
-        f"k1_{k1:g}": parameters_of(flags, sparsity=False, w=(0.0, k1, round(1 - k1, 1)), **schedule) for k1 in SHARES
-    }
-    outcome = run_experiment("preference_ratios", flags, settings)
-    rows = [_row(point) for point in outcome.points.values()]
+    parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **schedule)
+    outcome = run_experiment(
+        "preference_ratios", flags, parameters, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES]
+    )
+    rows = [_row(point) for point in outcome.points]
     print("\n k1 : k2       f1       f2    f1 / f2   k2 / k1   gap      lambda          test accuracy")
     for row in rows:
         ratios = f"{row.f1 / row.f2:7.3f}   {row.k2 / row.k1:7.3f}  {row.gap:5.1f} %"
@@ -65,23 +67,24 @@ def main() -> None:
         print(f"{row.k1:.1f} : {row.k2:.1f}  {row.f1:.4f}   {row.f2:.4f}   {ratios}   {end}")
     correlation = spearmanr([row.k2 / row.k1 for row in rows], [row.f1 / row.f2 for row in rows]).statistic
     print(f"rank correlation of f1 / f2 with k2 / k1: {correlation:.3f}")
-    write_csv(flags.output_dir / "preference_ratios.csv", [vars(row) for row in rows])
-    _draw(flags.output_dir / "preference_ratios.png", rows)
+    write_csv(outcome.folder / "preference_ratios.csv", [vars(row) for row in rows])
+    _draw(outcome.picture("curves"), rows)
+    show_files([outcome.folder / "preference_ratios.csv", outcome.picture("curves")])
 
 
 def _row(point: Point) -> Row:
-    last = read_history(point.folder / "history.csv")[-1]
-    c1, c2 = last["weighted_objectives_1"], last["weighted_objectives_2"]
+    last, results = read_history(point.folder / "history.csv")[-1], point.results
+    _, c1, c2 = last.weighted_objectives
     return Row(
-        k1=point.k[1],
-        k2=point.k[2],
-        f1=last["objectives_1"],
-        f2=last["objectives_2"],
+        k1=results.k[1],
+        k2=results.k[2],
+        f1=last.objectives[1],
+        f2=last.objectives[2],
         gap=100 * abs(c1 - c2) / max(c1, c2),
-        lambda1=last["lambda_1"],
-        lambda2=last["lambda_2"],
-        accuracy1=point.test_accuracy[0],
-        accuracy2=point.test_accuracy[1],
+        lambda1=last.lam[1],
+        lambda2=last.lam[2],
+        accuracy1=results.test_accuracy[0],
+        accuracy2=results.test_accuracy[1],
     )
 
 
@@ -108,7 +111,7 @@ def _draw(path: Path, rows: list[Row]) -> None:
     losses.margins(x=0.12)
     for axis in (ratios, losses):
         axis.grid(alpha=0.3)
-    write_picture(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    save(figure, path)
 
 
 if __name__ == "__main__":

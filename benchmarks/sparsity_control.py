@@ -15,10 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.experiments import flags_of, parameters_of, run_experiment
-from src.utils.command import exit_code
-from src.utils.files import write_csv, write_picture
+from src.utils.command_line.parser import exit_code
+from src.utils.files import write_csv
+from src.utils.report.console import show_files
+from src.utils.report.style import save
+from src.utils.runs.results import read_history
 from src.utils.study.sweep import Point
-from src.utils.training.results import read_history
 
 K0 = (1e-4, 1e-3, 1e-2, 1e-1)
 
@@ -37,34 +39,27 @@ class Row:
 def main() -> None:
     """Train, print the table, write table and picture."""
     flags = flags_of(__doc__, "MDMTN")
-    settings = {
-        f"k0_{k0:g}": parameters_of(
-            flags,
-            sparsity=True,
-            w=(k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6)),
-            max_layerSRate=1.0,
-            min_sparsRate=0.0,
-            max_iter_retrain=2,
-        )
-        for k0 in K0
-    }
-    outcome = run_experiment("sparsity_control", flags, settings)
-    rows = [_row(name, point) for name, point in outcome.points.items()]
+    shares = [(k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6)) for k0 in K0]
+    parameters = parameters_of(flags, sparsity=True, max_layerSRate=1.0, min_sparsRate=0.0, max_iter_retrain=2)
+    outcome = run_experiment("sparsity_control", flags, parameters, [{"w": k} for k in shares])
+    rows = [_row(point) for point in outcome.points]
     print("\n     k0   zero rows, phase 1       zero rows, kept          test accuracy   (mean, range of seeds)")
     for k0 in K0:
         chosen = [row for row in rows if row.k0 == k0]
         print(f"{k0:7g}   " + "   ".join(_summary([getattr(row, name) for row in chosen]) for name in _COLUMNS))
-    write_csv(flags.output_dir / "sparsity_control.csv", [vars(row) for row in rows])
-    _draw(flags.output_dir / "sparsity_control.png", rows)
+    write_csv(outcome.folder / "sparsity_control.csv", [vars(row) for row in rows])
+    _draw(outcome.picture("curves"), rows)
+    show_files([outcome.folder / "sparsity_control.csv", outcome.picture("curves")])
 
 
 _COLUMNS = ("end_of_search", "kept", "test_accuracy")
 
 
-def _row(name: str, point: Point) -> Row:
-    search = [row for row in read_history(point.folder / "history.csv") if row["phase"] == "search"]
-    seed = int(name.rsplit("seed", 1)[1])
-    return Row(point.k[0], seed, search[-1]["sparsity_rate"], point.sparsity_rate, float(np.mean(point.test_accuracy)))
+def _row(point: Point) -> Row:
+    results = point.results
+    search = [record for record in read_history(point.folder / "history.csv") if record.phase == "search"]
+    end = search[-1].sparsity_rate
+    return Row(results.k[0], results.seed, end, results.sparsity_rate, results.mean_test_accuracy)
 
 
 def _summary(values: list[float]) -> str:
@@ -85,7 +80,7 @@ def _draw(path: Path, rows: list[Row]) -> None:
     right.set_ylabel("mean test accuracy after phase 2 (%), squares", color="#d95f02")
     axis.set_ylim(0, 100)
     axis.grid(alpha=0.3)
-    write_picture(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    save(figure, path)
 
 
 if __name__ == "__main__":

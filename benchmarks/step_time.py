@@ -19,13 +19,15 @@ from torch.nn.functional import cross_entropy
 
 from Data_loaders.loaders import training_batches
 from Data_loaders.registry import dataset_entry
-from src.utils.command import Parser, exit_code
+from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
+from src.utils.runs.config import RunConfig
+from src.utils.runs.problem import Problem, load_problem, torch_device
+from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.defaults import default_parameters
-from src.utils.training.engine import Observer, Trainer, evaluate
+from src.utils.training.engine import Observer, Trainer, evaluate, make_optimizer
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import Problem, RunConfig, load_problem, run_arithmetic
 
 Step = Callable[[Tensor, Tensor], None]
 ROUNDS, STEPS = 7, 20
@@ -51,7 +53,7 @@ def main() -> None:
         device=flags.device,
         data_dir=flags.data_dir,
     )
-    device = config.torch_device()
+    device = torch_device(config)
     backbone = dataset_entry(flags.dataset).backbone
     defaults = default_parameters(backbone, flags.architecture, method="Chebyshev", sparsity=True, demo=False)
     sparse = TrainingParameters(**defaults)
@@ -83,7 +85,7 @@ def main() -> None:
 
 def _plain(problem: Problem, parameters: TrainingParameters, device: torch.device) -> Step:
     """Forward, sum of the weighted losses, backward, optimizer: nothing else."""
-    optimizer = parameters.make_optimizer([{"params": list(problem.network.parameters())}], device)
+    optimizer = make_optimizer(parameters, [{"params": list(problem.network.parameters())}], device)
     weights = parameters.w[1:]
 
     def step(images: Tensor, labels: Tensor) -> None:

@@ -13,6 +13,7 @@ from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.mtan import MTAN
 from src.models.multi_task import MultiTaskNetwork
+from src.models.names import check_architecture
 from src.utils.errors import UserError
 from src.utils.files import read_torch, write_torch
 
@@ -35,16 +36,6 @@ ARCHITECTURES: Mapping[str, Callable[[Backbone, Sequence[int]], MultiTaskNetwork
 )
 
 FORMAT_VERSION = 1
-
-
-def check_architecture(name: str) -> None:
-    """Refuse an unknown architecture.
-
-    Raises:
-        UserError: naming the known ones.
-    """
-    if name not in ARCHITECTURES:
-        raise UserError(f"architecture is {name!r}; allowed: {', '.join(ARCHITECTURES)}")
 
 
 @dataclass(frozen=True)

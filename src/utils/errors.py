@@ -1,4 +1,6 @@
-"""The one exception that means "the user can fix this"."""
+"""Errors that the user can do something about, and the exit codes of commands."""
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class UserError(Exception):
@@ -10,3 +12,7 @@ class UserError(Exception):
 
 class CheckpointError(UserError):
     """A run cannot be continued from its checkpoint."""
+
+
+class InUseError(UserError):
+    """Another process is at work on the same run."""

@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, and loaded without running code from them."""
+"""Files that are written whole or not at all, and loaded without running code from them.
+
+torch is imported where a file needs it: flags and their help do not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
-import torch
 
 from src.utils.errors import UserError
 
@@ -74,6 +76,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values with ``torch.save``."""
+    import torch
+
     _write_whole(path, lambda file: torch.save(dict(content), file))
 
 
@@ -103,6 +107,8 @@ def check_writable(folder: Path) -> None:
 
 def read_torch(path: Path) -> dict[str, Any]:
     """Read a file of :func:`write_torch`; tensors land on the CPU and no code in the file is run."""
+    import torch
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of the pickle protocol before it fails

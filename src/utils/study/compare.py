@@ -1,8 +1,7 @@
-"""Several studies, searches, repetitions or single runs in one picture, with hypervolumes that can be compared."""
+"""Several studies, searches, repetitions or single runs side by side, with hypervolumes that can be compared."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ import numpy as np
 
 from src.utils.errors import UserError
 from src.utils.files import write_csv
-from src.utils.study import plots
-from src.utils.study.pareto import hypervolume_if_defined, non_dominated, reference_point
-from src.utils.study.sweep import Point, read_point
+from src.utils.runs.results import Results, read_results
+from src.utils.study.pareto import Front, front_of, reference_point
 
 
 @dataclass(frozen=True)
@@ -23,54 +21,40 @@ class Compared:
 
     Attributes:
         label: architecture and method.
-        points: of its finished runs.
-        on_front: how many are not dominated, in the validation losses, by others of the same folder.
-        volume: hypervolume of the validation losses, None for other than two or three tasks.
-        error_volume: of the test errors, 100 - accuracy in percent.
+        losses: front of the validation losses.
+        errors: front of the test errors, 100 - accuracy in percent.
         accuracy: mean test accuracy, percent, of the point with the best validation accuracy.
     """
 
     label: str
-    points: list[Point]
-    on_front: int
-    volume: float | None
-    error_volume: float | None
+    losses: Front
+    errors: Front
     accuracy: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, with the reference points shared by all hypervolumes, and the files written."""
+    """What was compared, all with the same two reference points.
 
-    compared: list[Compared]
-    reference: list[float]
-    error_reference: list[float]
-    files: list[Path]
+    Attributes:
+        dataset, task_names: of all folders.
+        compared: the folders.
+        table: file of the figures; pictures stand beside it.
+    """
 
-
-@dataclass(frozen=True)
-class _Source:
-    label: str
     dataset: str
     task_names: tuple[str, ...]
-    points: list[Point]
-
-    @property
-    def losses(self) -> np.ndarray:
-        return np.array([point.validation_losses for point in self.points])
-
-    @property
-    def errors(self) -> np.ndarray:
-        return 100 - np.array([point.test_accuracy for point in self.points])
+    compared: tuple[Compared, ...]
+    table: Path
 
 
 def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
-    """Draw the fronts of several folders in one picture, and measure them with one reference point.
+    """Measure the fronts of several folders with one reference point, and write the table of the figures.
 
     Args:
         folders: of studies, searches, repetitions or single runs, all on one data set.
-        root: under which the pictures and the table are written.
-        name: of those files.
+        root: under which table and pictures are written.
+        name: beginning of their names.
 
     Raises:
         UserError: if a folder has no finished run, or the data sets or tasks differ.
@@ -78,78 +62,58 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
     if not name or Path(name).name != name:
         raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
     sources = [_read(folder) for folder in folders]
-    data = {(source.dataset, source.task_names) for source in sources}
+    data = {(found[0].dataset, found[0].task_names) for found in sources}
     if len(data) > 1:
         shown = "; ".join(f"{dataset}: {', '.join(names)}" for dataset, names in sorted(data))
         raise UserError(f"the folders are of different data or tasks ({shown}); allowed: one")
     ((dataset, task_names),) = data
-    labels = _unique([source.label for source in sources], folders)
-    reference = reference_point([source.losses for source in sources])
-    error_reference = reference_point([source.errors for source in sources])
-    compared = [
-        Compared(
-            label,
-            source.points,
-            int(non_dominated(source.losses).sum()),
-            hypervolume_if_defined(source.losses, reference),
-            hypervolume_if_defined(source.errors, error_reference),
-            float(np.mean(max(source.points, key=lambda point: point.mean_accuracy).test_accuracy)),
-        )
-        for label, source in zip(labels, sources, strict=True)
-    ]
-    files = [root / "Images" / dataset / f"{name}_{what}.png" for what in ("losses", "accuracies")]
-    if len(task_names) > 1:
-        volumes = {item.label: item.volume for item in compared if item.volume is not None}
-        losses = {label: source.losses for label, source in zip(labels, sources, strict=True)}
-        axes = [f"validation loss, {task}" for task in task_names]
-        plots.draw_fronts(files[0], losses, axes, volumes, f"{dataset}: losses")
-        volumes = {item.label: item.error_volume for item in compared if item.error_volume is not None}
-        accuracies = {label: 100 - source.errors for label, source in zip(labels, sources, strict=True)}
-        axes = [f"test accuracy, {task} (%)" for task in task_names]
-        plots.draw_fronts(files[1], accuracies, axes, volumes, f"{dataset}: accuracies", larger_is_better=True)
-    table = files[0].with_name(f"{name}.csv")
+    losses = [np.array([results.validation_losses for results in found]) for found in sources]
+    errors = [100 - np.array([results.test_accuracy for results in found]) for found in sources]
+    corner, error_corner = reference_point(losses), reference_point(errors)
+    compared = tuple(
+        Compared(label, front_of(values, corner), front_of(wrong, error_corner), _accuracy_of_best(found))
+        for label, values, wrong, found in zip(_labels(sources, folders), losses, errors, sources, strict=True)
+    )
+    table = root / "Images" / dataset / f"{name}.csv"
     write_csv(table, [_row(item) for item in compared])
-    pictures = files if len(task_names) > 1 else []
-    return Comparison(compared, reference.tolist(), error_reference.tolist(), [table, *pictures])
+    return Comparison(dataset, task_names, compared, table)
 
 
-def _read(folder: Path) -> _Source:
-    results = [folder / "results.json"] if (folder / "results.json").exists() else sorted(folder.glob("*/results.json"))
-    if not results:
+def _read(folder: Path) -> list[Results]:
+    """Results of all finished runs of a folder, which are of one kind."""
+    places = [folder] if (folder / "results.json").exists() else [p.parent for p in folder.glob("*/results.json")]
+    if not places:
         raise UserError(f"{folder} holds no finished run; name the folder of a study, search, repetitions or run")
-    points = [read_point(path.parent) for path in results]
-    kinds = {_kind(path) for path in results}
-    if len(kinds) > 1:
-        raise UserError(f"the runs in {folder} are not of one data set, architecture and method: no front")
-    ((label, dataset, task_names),) = kinds
-    return _Source(label, dataset, task_names, points)
+    found = [read_results(place) for place in sorted(places)]
+    if len({(_label(results), results.dataset, results.task_names) for results in found}) > 1:
+        raise UserError(f"the runs in {folder} are not of one data set, architecture and method: they make no front")
+    return found
 
 
-def _kind(results: Path) -> tuple[str, str, tuple[str, ...]]:
-    """Label, data set and tasks of a run."""
-    try:
-        content = json.loads(results.read_text())
-        label = f"{content['architecture']}, {content['parameters']['method']}"
-        return label, content["dataset"], tuple(content["task_names"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{results} is damaged or of another version") from error
+def _label(results: Results) -> str:
+    return f"{results.architecture}, {results.parameters['method']}"
 
 
-def _unique(labels: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """The labels, those that are not unique with the name of their folder."""
+def _labels(sources: Sequence[Sequence[Results]], folders: Sequence[Path]) -> list[str]:
+    """Architecture and method, where that is not unique with the name of the folder."""
+    labels = [_label(found[0]) for found in sources]
     named = [
         label if labels.count(label) == 1 else f"{label}, {folder.resolve().name}"
         for label, folder in zip(labels, folders, strict=True)
     ]
-    return [name if named.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(named, start=1)]
+    return [name if named.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(named, start=1)]
+
+
+def _accuracy_of_best(found: Sequence[Results]) -> float:
+    return max(found, key=lambda results: results.mean_accuracy).mean_test_accuracy
 
 
 def _row(item: Compared) -> dict[str, Any]:
     return {
         "name": item.label,
-        "points": len(item.points),
-        "not_dominated": item.on_front,
-        "hypervolume_losses": item.volume,
-        "hypervolume_errors": item.error_volume,
+        "points": len(item.losses.values),
+        "not_dominated": item.losses.count,
+        "hypervolume_losses": item.losses.volume,
+        "hypervolume_errors": item.errors.volume,
         "mean_test_accuracy_of_best": item.accuracy,
     }

@@ -6,7 +6,9 @@ Every objective is minimised; to maximise one, change its sign. p dominates q wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import linkage
@@ -14,7 +16,43 @@ from scipy.cluster.hierarchy import linkage
 Points = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-HYPERVOLUME_DIMENSIONS = (2, 3)
+
+@dataclass(frozen=True)
+class Front:
+    """Points in objective space, all objectives minimised, and what they are worth.
+
+    Attributes:
+        values: the points, shape (n, d).
+        mask: those that no other one dominates, shape (n,).
+        reference: reference point of the volume, shape (d,).
+        volume: :func:`hypervolume`.
+    """
+
+    values: Points
+    mask: Mask
+    reference: Points
+    volume: float
+
+    @property
+    def count(self) -> int:
+        """How many points are not dominated."""
+        return int(self.mask.sum())
+
+    @property
+    def spread(self) -> float:
+        """:func:`spread` of the non-dominated points."""
+        return spread(self.values[self.mask])
+
+
+def front_of(points: ArrayLike, reference: ArrayLike | None = None) -> Front:
+    """The front of points (n, d), measured from a reference point; None takes :func:`reference_point` of them.
+
+    Raises:
+        ValueError: for points that are not finite.
+    """
+    values = _matrix(points)
+    corner = reference_point([values]) if reference is None else _vector("reference", reference, values.shape[1])
+    return Front(values, non_dominated(values), corner, hypervolume(values, corner))
 
 
 def non_dominated(points: ArrayLike) -> Mask:
@@ -27,27 +65,24 @@ def non_dominated(points: ArrayLike) -> Mask:
         Mask (n,), true on the front.
     """
     values = _matrix(points)
-    front: list[int] = []
-    for number in np.lexsort(values.T[::-1]):  # a point is dominated by, or equal to, only what comes before it
-        if not (values[front] <= values[number]).all(axis=1).any():
-            front.append(int(number))
-    mask = np.zeros(len(values), dtype=np.bool_)
-    mask[front] = True
+    first = np.zeros(len(values), dtype=np.bool_)
+    first[np.unique(values, axis=0, return_index=True)[1]] = True
+    mask: Mask = moocore.is_nondominated(values, keep_weakly=True) & first
     return mask
 
 
-def epsilon_non_dominated(points: ArrayLike, epsilon: ArrayLike, start: ArrayLike = 0.0) -> Mask:
-    """A thinned front: at most one point per box of side epsilon, none in a box dominated by another point's box.
+def epsilon_non_dominated(points: ArrayLike, box: ArrayLike, box_origin: ArrayLike = 0.0) -> Mask:
+    """A thinned front: at most one point per box, none in a box dominated by another point's box.
 
-    box_i(f) = floor((f_i - start_i) / epsilon_i). A box is kept if no other point's box dominates it; in a kept box
-    the point nearest to the box's lower corner stays, distances in units of epsilon, of equally near ones the first.
-    Every point f is then covered by a kept point p: p_i < f_i + epsilon_i for all i. For small enough epsilon the
-    kept points are :func:`non_dominated`.
+    A point f is in the box with the number floor((f_i - box_origin_i) / box_i), i = 1, ..., d. A box is kept if no
+    other point's box dominates it; in a kept box the point nearest to the box's lower corner stays, distances in units
+    of the sides, of equally near ones the first. Every point f is then covered by a kept point p: p_i < f_i + box_i
+    for all i. For small enough boxes the kept points are :func:`non_dominated`.
 
     Args:
         points: (n, d), finite.
-        epsilon: sides of the boxes, one for all objectives or (d,), above 0.
-        start: a corner of the boxes, one for all objectives or (d,).
+        box: sides of the boxes (the epsilon of epsilon-dominance), one for all objectives or (d,), above 0.
+        box_origin: a corner of the boxes, one for all objectives or (d,).
 
     Returns:
         Mask (n,), true on the thinned front.
@@ -57,14 +92,14 @@ def epsilon_non_dominated(points: ArrayLike, epsilon: ArrayLike, start: ArrayLik
     well-spread Pareto-optimal solutions (2003).
     """
     values = _matrix(points)
-    sides, corner = (_vector(name, item, values.shape[1]) for name, item in (("epsilon", epsilon), ("start", start)))
+    sides, corner = _vector("box", box, values.shape[1]), _vector("box_origin", box_origin, values.shape[1])
     if (sides <= 0).any():
-        raise ValueError(f"epsilon is {sides.tolist()}; allowed: above 0")
+        raise ValueError(f"box is {sides.tolist()}; allowed: above 0")
     front = np.flatnonzero(non_dominated(values))  # the rest is out in any case: rounding must not let it win a tie
     with np.errstate(over="ignore"):
         places = (values[front] - corner) / sides
     if not np.isfinite(places).all():
-        raise ValueError(f"epsilon is {sides.tolist()}: too small for points this far from start")
+        raise ValueError(f"box is {sides.tolist()}: too small for points this far from box_origin")
     boxes = np.floor(places)
     distances = ((places - boxes) ** 2).sum(axis=1)
     nearest = np.argsort(distances, kind="stable")
@@ -76,37 +111,19 @@ def epsilon_non_dominated(points: ArrayLike, epsilon: ArrayLike, start: ArrayLik
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     """Volume of what the points dominate within the reference point: { z : p <= z <= r for some point p }.
 
-    Exact, by a sweep; a point that is not below r in every objective adds nothing. Larger is better, and no set
-    has a larger one than the whole front.
+    Exact; a point that is not below r in every objective adds nothing. Larger is better, and no set has a larger one
+    than the whole front.
 
     Args:
-        points: (n, d) with d = 2 or 3, finite.
+        points: (n, d), finite.
         reference: r, one for all objectives or (d,); see :func:`reference_point`. Volumes are comparable only for the
             same r.
 
     Source: Zitzler and Thiele, Multiobjective evolutionary algorithms: a comparative case study and the strength
-    Pareto approach (1999).
+    Pareto approach (1999); computed by moocore.
     """
     values = _matrix(points)
-    dimension = values.shape[1]
-    if dimension not in HYPERVOLUME_DIMENSIONS:
-        raise ValueError(f"the points have {dimension} objectives; allowed: 2 or 3")
-    corner = _vector("reference", reference, dimension)
-    inside = values[(values < corner).all(axis=1)]
-    if dimension == 2:
-        return _area(_staircase(inside), corner)
-    inside = inside[np.argsort(inside[:, 2], kind="stable")]
-    heights = np.diff(inside[:, 2], append=corner[2])
-    stairs, volume = inside[:0, :2], 0.0
-    for point, height in zip(inside, heights, strict=True):
-        stairs = _staircase(np.vstack([stairs, point[:2]]))
-        volume += _area(stairs, corner) * float(height)
-    return volume
-
-
-def hypervolume_if_defined(points: ArrayLike, reference: ArrayLike) -> float | None:
-    """:func:`hypervolume`, None for other than two or three objectives."""
-    return hypervolume(points, reference) if _matrix(points).shape[1] in HYPERVOLUME_DIMENSIONS else None
+    return float(moocore.hypervolume(values, ref=_vector("reference", reference, values.shape[1])))
 
 
 def reference_point(fronts: Iterable[ArrayLike], margin: float = 0.1) -> Points:
@@ -186,15 +203,3 @@ def _vector(name: str, values: ArrayLike, size: int) -> Points:
     if vector.shape not in ((), (size,)) or not np.isfinite(vector).all():
         raise ValueError(f"{name} is {vector.tolist()}; allowed: a finite number or {size} of them")
     return np.broadcast_to(vector, (size,))
-
-
-def _staircase(points: Points) -> Points:
-    """The non-dominated ones of points (n, 2), by increasing first and decreasing second objective."""
-    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
-    lowest = np.minimum.accumulate(ordered[:, 1])
-    return ordered[ordered[:, 1] < np.concatenate([[np.inf], lowest])[:-1]]
-
-
-def _area(stairs: Points, corner: Points) -> float:
-    steps = np.concatenate([corner[1:2], stairs[:, 1]])[:-1] - stairs[:, 1]
-    return float(((corner[0] - stairs[:, 0]) * steps).sum())

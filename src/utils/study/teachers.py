@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
-from src.utils.study.sweep import SweepObserver, Trial, Workers, fingerprint, run_sweep
+from src.utils.runs.config import RunConfig
+from src.utils.study.sweep import SweepObserver, run_sweep
+from src.utils.study.trials import trials_of
+from src.utils.study.workers import Workers
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.run import RunConfig
 
 
 def train_teachers(
@@ -30,12 +32,9 @@ def train_teachers(
     Raises:
         UserError: if a teacher could not be trained.
     """
-    single = replace(config, architecture="STL", model=None, teachers=(), task=None)
-    folder = config.root / config.main_dir / f"teachers_{config.dataset}_{fingerprint(single, parameters, data)}"
-    trials = [Trial(f"task{task}", replace(single, task=task), parameters) for task in range(len(data.task_names))]
-    if not all(trial.files(folder).results.exists() for trial in trials):
-        observer.message(f"training the teachers, one per task, in {folder}")
-    outcome = run_sweep(folder, trials, workers, observer)
-    if outcome.failures:
-        raise UserError(f"the teacher {outcome.failures[0].trial.name} failed: {outcome.failures[0].reason}")
-    return tuple(str(trial.files(folder).models[0]) for trial in trials)
+    single = replace(config, architecture="STL", model=None, teachers=())
+    trials = trials_of(single, parameters, [{"task": task} for task in range(len(data.task_names))])
+    outcome = run_sweep("teachers", f"teachers_{config.dataset}", trials, data, workers, observer)
+    for failure in outcome.failures:
+        raise UserError(f"the teacher {failure.name} failed: {failure.reason}")
+    return tuple(str(point.folder / "model.pth") for point in outcome.points)

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from src.models.backbones import BACKBONES
-
 _BACKBONE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "MultiMnist": {"lr": 2.5e-3, "lr_sched_coef": 0.5, "sim_preference": 0.7},
-        "Cifar10Mnist": {"lr": 1e-3, "lr_sched_coef": 0.98, "sim_preference": 0.9, "mu": 1e-4},
+        "MultiMnist": {"skip_layer": 1, "lr": 2.5e-3, "lr_sched_coef": 0.5, "sim_preference": 0.7},
+        "Cifar10Mnist": {"skip_layer": 3, "lr": 1e-3, "lr_sched_coef": 0.98, "sim_preference": 0.9, "mu": 1e-4},
     }
 )
 
@@ -65,8 +63,11 @@ _METHOD: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 # Pareto studies: the multipliers have to settle while the learning rate is large.
 STUDY: Mapping[str, Any] = MappingProxyType({"mu": 10.0, "rho": 1.2, "lr_sched_coef": 0.7})
 
+# Methods that learn from single-task teachers.
+WITH_TEACHERS = ("KDMTL",)
+
 # The searches that come before: 50 epochs on a share of the images.
-SEARCH: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+SEARCH_BEFORE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"KDMTL": {"max_iter": 2, "train_share": 0.2}, "MTAN": {"max_iter": 2, "train_share": 0.5}}
 )
 
@@ -97,5 +98,4 @@ def default_parameters(backbone: str, architecture: str, *, method: str, sparsit
     own = {**_BACKBONE.get(backbone, {}), **_SPARSITY.get((backbone, architecture), {})}
     single = _SINGLE_TASK.get(backbone, {}) if architecture == "STL" and not sparsity else {}
     baseline = _METHOD.get(method, _METHOD.get(architecture, {}) if not sparsity else {})
-    channels = BACKBONES[backbone].input_shape[0]
-    return {"skip_layer": channels, **own, **single, **baseline, **(DEMO if demo else {})}
+    return {**own, **single, **baseline, **(DEMO if demo else {})}

@@ -18,8 +18,8 @@ from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import CheckpointError, UserError
 from src.utils.files import read_torch, write_torch
 from src.utils.sparsity.metrics import zero_row_rate
-from src.utils.training.method import Method
-from src.utils.training.parameters import CRITERIA, TrainingParameters
+from src.utils.training.method import CRITERIA, Method
+from src.utils.training.parameters import TrainingParameters
 
 EVALUATION_BATCH = 500
 
@@ -143,6 +143,15 @@ def evaluate(
     return Evaluation((100 * correct / len(data)).tolist(), (losses / len(data)).tolist())
 
 
+def make_optimizer(
+    parameters: TrainingParameters, groups: list[dict[str, Any]], device: torch.device
+) -> torch.optim.Optimizer:
+    """The optimizer that ``parameters`` name, over parameter groups on a device."""
+    options = {"momentum": parameters.momentum} if parameters.base_optimizer == "SGD" else {}
+    kind: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, parameters.base_optimizer)
+    return kind(groups, lr=parameters.lr, fused=device.type in ("cpu", "cuda"), **options)
+
+
 class Trainer:
     """Runs phases one after the other and can go on where an interrupted run stopped.
 
@@ -191,7 +200,7 @@ class Trainer:
     def make_optimizer(self) -> torch.optim.Optimizer:
         """A new optimizer over the model's and the method's parameters, each in exactly one group."""
         groups = [{"params": list(self.model.parameters())}, *self.method.parameter_groups()]
-        return self.parameters.make_optimizer(groups, next(self.model.parameters()).device)
+        return make_optimizer(self.parameters, groups, next(self.model.parameters()).device)
 
     def run(self, phase: Phase) -> Snapshot:
         """Train one phase and return its best model.
@@ -214,7 +223,7 @@ class Trainer:
             record = self._epoch(phase, optimizer, epoch, epochs)
             self.history.append(record)
             self._keep_best(phase, record)
-            last = epoch + 1 == epochs or self._tired()
+            last = epoch + 1 == epochs or self._no_better_lately()
             if last:
                 assert self._best is not None
                 self.finished[phase.name] = self._best
@@ -308,7 +317,7 @@ class Trainer:
         if self._best is None or merit(record) > merit(self._best.record):
             self._best = Snapshot(copy.deepcopy(self.model.state_dict()), record)
 
-    def _tired(self) -> bool:
+    def _no_better_lately(self) -> bool:
         """Whether ``tol_epochs`` epochs went by since the best model of this phase."""
         if self.parameters.tol_epochs is None or self._best is None:
             return False

@@ -57,13 +57,13 @@ class KDMTL(Method):
         self.register_buffer("images", torch.zeros_like(self.k[0]))
 
     @classmethod
-    def check(cls, parameters: TrainingParameters) -> None:
+    def check(cls, parameters: TrainingParameters, teachers: int) -> None:
         """Refuse also anything but one weight of the distillation per task."""
-        super().check(parameters)
-        if len(parameters.distillation) != parameters.num_tasks - 1:
+        super().check(parameters, teachers)
+        if len(parameters.distillation) != parameters.tasks:
             raise UserError(
                 f"distillation is {list(parameters.distillation)}; allowed for method {parameters.method}: "
-                f"{parameters.num_tasks - 1} numbers, one per task"
+                f"{parameters.tasks} numbers, one per task"
             )
 
     def start_epoch(self) -> None:

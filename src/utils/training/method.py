@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.objectives.growl import growl_value
 from src.utils.objectives.owl import owl_weights
 from src.utils.sparsity.rows import to_rows
-from src.utils.training.parameters import CRITERIA, TrainingParameters
+from src.utils.training.parameters import TrainingParameters
+
+CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
+    {"cross_entropy": functional.cross_entropy, "multi_margin_loss": functional.multi_margin_loss}
+)
 
 
 @dataclass(frozen=True)
 class MethodState:
-    """What a method shows of itself after an epoch.
+    """How a method weighs the objectives, recorded after every epoch.
 
     Attributes:
         weighted_objectives: what the method makes of the objectives, 0 for an objective out of play.
@@ -45,7 +51,7 @@ class Method(nn.Module, ABC):
         teachers: a trained network per task, for methods that learn from them.
 
     Raises:
-        UserError: if the parameters or the teachers are not for this method.
+        UserError: if the network or the teachers are not for this method.
     """
 
     k: Tensor
@@ -65,10 +71,6 @@ class Method(nn.Module, ABC):
         self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
         self._theta = growl_thetas(model, parameters, device)
         self.register_buffer("k", torch.tensor(parameters.w, dtype=torch.get_default_dtype(), device=device))
-        self.check(parameters)
-        wanted = parameters.num_tasks - 1 if self.uses_teachers else 0
-        if len(teachers) != wanted:
-            raise UserError(f"there are {len(teachers)} teachers; allowed for method {parameters.method}: {wanted}")
         self._set_up(model, teachers)
 
     @abstractmethod
@@ -76,12 +78,18 @@ class Method(nn.Module, ABC):
         """What a method adds to the constructor: its buffers, its own parameters, what else it refuses."""
 
     @classmethod
-    def check(cls, parameters: TrainingParameters) -> None:
-        """Refuse parameters that are not for this method.
+    def check(cls, parameters: TrainingParameters, teachers: int) -> None:
+        """Refuse parameters, or a number of teachers, that are not for this method.
 
         Raises:
             UserError: naming the parameter.
         """
+        wanted = parameters.tasks if cls.uses_teachers else 0
+        if teachers != wanted:
+            per_task = ", one per task" if wanted else ""
+            raise UserError(
+                f"there are {teachers} teachers; allowed for method {parameters.method}: {wanted}{per_task}"
+            )
         if parameters.with_sparsity and parameters.Sparsity_study and not cls.uses_sparsity:
             raise UserError(
                 f"w (the preference vector k) is {list(parameters.w)}; allowed for method {parameters.method}: "
@@ -107,7 +115,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def state(self, f: Tensor) -> MethodState:
-        """What the method shows of itself, at the given mean objectives."""
+        """How the method weighs the objectives, at the given mean objectives."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups of the method's own parameters for the optimizer."""

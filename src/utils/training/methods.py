@@ -27,24 +27,23 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
 )
 
 
-def check_method(parameters: TrainingParameters) -> None:
-    """Refuse an unknown method, and parameters that are not for it.
+def check_method(parameters: TrainingParameters, teachers: int) -> None:
+    """Refuse an unknown method, and parameters or a number of teachers that are not for it.
 
     Raises:
         UserError: naming the known ones, or the parameter.
     """
     if parameters.method not in METHODS:
         raise UserError(f"method is {parameters.method!r}; allowed: {', '.join(METHODS)}")
-    METHODS[parameters.method].check(parameters)
+    METHODS[parameters.method].check(parameters, teachers)
 
 
 def make_method(
     model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device, teachers: Sequence[nn.Module] = ()
 ) -> Method:
-    """The method that ``parameters.method`` names, for this network.
+    """The method that ``parameters.method`` names, for this network; :func:`check_method` has passed.
 
     Raises:
-        UserError: if it is unknown, or parameters or teachers are not for it.
+        UserError: if the network or the teachers are not for it.
     """
-    check_method(parameters)
     return METHODS[parameters.method](model, parameters, device, teachers)

@@ -2,187 +2,172 @@
 
 from __future__ import annotations
 
-import math
-import types
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import replace
+from enum import Enum
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
+from src.utils.checked import CHECKED, Checked, fields_of
 from src.utils.errors import UserError
-from src.utils.objectives.min_norm import NORMALISATIONS
-from src.utils.objectives.owl import WEIGHT_TYPES
 
-CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = types.MappingProxyType(
-    {
-        "cross_entropy": functional.cross_entropy,
-        "multi_margin_loss": functional.multi_margin_loss,
-    }
-)
-OPTIMIZERS = ("Adam", "AdamW", "SGD")
-T_UPDATES = ("exact", "optimizer")
 SMALLEST_MU, LARGEST_MU = 1e-10, 1e4
 """Beyond the largest mu, lambda + mu c has too few of float32's digits left for weights that sum to 1."""
 
 
-def _parameter(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+class Mode(Enum):
+    """What a training does, as ``is_search``, ``Sparsity_study`` and k_0 say."""
+
+    DENSE = "one phase without sparsity, of max_iter iterations"
+    SPARSE = "a search for a sparse model, of max_iter_search iterations, then a retraining"
+    RETRAIN = "a given model's rows clustered and retrained, max_iter_retrain iterations"
+    STUDY = "Pareto study: a given model's zero rows kept, max_iter iterations"
+
+    @property
+    def from_model(self) -> bool:
+        """Whether it starts from a given model."""
+        return self in (Mode.RETRAIN, Mode.STUDY)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingParameters:
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class TrainingParameters(Checked):
     """Everything that decides how a network is trained; checked when it is made.
 
     Raises:
         UserError: naming the parameter, its value and what is allowed.
     """
 
-    method: str = _parameter("Chebyshev", "training method, by its name in methods.py")
-    w: tuple[float, ...] = _parameter((1e-3, 0.2, 0.799), "preference vector k: sparsity, task 1, ..., task m")
-    a: tuple[float, ...] = _parameter((0.0, 0.0, 0.0), "reference point, one number per objective")
-    epsilon: float = _parameter(1e-4, "coefficient of the augmentation term of the Chebyshev scalarization")
-    num_tasks: int = _parameter(3, "number of objectives: sparsity and the tasks")
-    max_iter: int = _parameter(12, "iterations of a training without sparsity, or of each training of a Pareto study")
-    max_iter_search: int = _parameter(3, "iterations of phase 1, the search for a sparse model")
-    max_iter_retrain: int = _parameter(10, "iterations of phase 2, the retraining of the sparse model")
-    num_epochs: int = _parameter(3, "epochs per iteration")
-    tol_epochs: int | None = _parameter(
-        None, "end a training or phase 2 after so many epochs without a better model; none: never"
+    method: str = Field(default="Chebyshev", description="training method, by its name in methods.py")
+    w: tuple[float, ...] = Field(
+        default=(1e-3, 0.2, 0.799),
+        title="w (the preference vector k)",
+        description="preference vector k: sparsity, task 1, ..., task m",
     )
-    num_batchEpoch: int | None = _parameter(None, "batches per epoch; none: all")
-    train_share: float = _parameter(1.0, "share of the training images that is used, above 0, at most 1")
-    batch_size: int = _parameter(256, "images per training batch")
-    base_optimizer: str = _parameter("Adam", f"optimizer: {', '.join(OPTIMIZERS)}")
-    lr: float = _parameter(2.5e-3, "learning rate at the start of each phase")
-    momentum: float = _parameter(0.9, "momentum of SGD")
-    LR_scheduler: bool = _parameter(True, "multiply the learning rate by lr_sched_coef after each iteration")
-    lr_sched_coef: float = _parameter(0.5, "factor on the learning rate")
-    criterion: str = _parameter("cross_entropy", f"loss of a task: {', '.join(CRITERIA)}")
-    mu: float = _parameter(1.0, "penalty coefficient of the augmented Lagrangian at the start")
-    rho: float = _parameter(2.0, f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}")
-    t_update: str = _parameter("exact", "how t is found: exact (closed form) or optimizer (trained like a weight)")
-    gradient_normalisation: str = _parameter(
-        "none", f"MGDA: what task gradients are divided by: {', '.join(NORMALISATIONS)}"
+    a: tuple[float, ...] = Field(default=(), description="reference point, one number per objective; none: zeros")
+    epsilon: float = Field(
+        default=1e-4, ge=0, le=1, description="coefficient of the augmentation term of the Chebyshev scalarization"
     )
-    mgda_ub: bool = _parameter(False, "MGDA: gradients at the shared representation (MGDA-UB), not at the weights")
-    distillation: tuple[float, ...] = _parameter((), "KDMTL: weights of the distillation losses, one per task")
-    growl_type: str = _parameter("spike", f"GrOWL weights: {', '.join(WEIGHT_TYPES)}")
-    beta1: float = _parameter(0.8, "first GrOWL coefficient")
-    beta2: float = _parameter(0.2, "second GrOWL coefficient")
-    skip_layer: int = _parameter(1, "layers with this number of inputs are left out of GrOWL (the input layers)")
-    min_sparsRate: float = _parameter(20.0, "least sparsity rate, percent, that phase 1 should reach")
-    max_layerSRate: float = _parameter(0.8, "largest share of zero rows in a layer, 0 to 1")
-    sim_preference: float = _parameter(0.7, "preference of affinity propagation: larger means less sharing")
-    is_search: bool = _parameter(True, "phase 1, then phase 2; no: phase 2 only, from a given sparse model")
-    Sparsity_study: bool = _parameter(True, "yes: sparsity study; no: Pareto study, keeps a given model's zero rows")
-    num_model: int = _parameter(0, "number in the saved model's name, to keep several apart")
+    num_tasks: int | None = Field(
+        default=None, ge=2, description="number of objectives: sparsity and the tasks; none: as many as k has numbers"
+    )
+    max_iter: int = Field(
+        default=12, ge=1, description="iterations of a training without sparsity, or of each training of a Pareto study"
+    )
+    max_iter_search: int = Field(default=3, ge=1, description="iterations of phase 1, the search for a sparse model")
+    max_iter_retrain: int = Field(
+        default=10, ge=1, description="iterations of phase 2, the retraining of the sparse model"
+    )
+    num_epochs: int = Field(default=3, ge=1, description="epochs per iteration")
+    tol_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="end a training or phase 2 after so many epochs without a better model; none: never",
+    )
+    num_batchEpoch: int | None = Field(default=None, ge=1, description="batches per epoch; none: all")
+    train_share: float = Field(default=1.0, gt=0, le=1, description="share of the training images that is used")
+    batch_size: int = Field(default=256, ge=1, description="images per training batch")
+    base_optimizer: Literal["Adam", "AdamW", "SGD"] = Field(default="Adam", description="optimizer")
+    lr: float = Field(default=2.5e-3, gt=0, description="learning rate at the start of each phase")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
+    LR_scheduler: bool = Field(
+        default=True, description="multiply the learning rate by lr_sched_coef after each iteration"
+    )
+    lr_sched_coef: float = Field(default=0.5, gt=0, le=1, description="factor on the learning rate")
+    criterion: Literal["cross_entropy", "multi_margin_loss"] = Field(
+        default="cross_entropy", description="loss of a task"
+    )
+    mu: float = Field(
+        default=1.0,
+        ge=SMALLEST_MU,
+        le=LARGEST_MU,
+        description="penalty coefficient of the augmented Lagrangian at the start",
+    )
+    rho: float = Field(
+        default=2.0, ge=1, description=f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}"
+    )
+    t_update: Literal["exact", "optimizer"] = Field(
+        default="exact", description="how t is found: exact (closed form) or optimizer (trained like a weight)"
+    )
+    gradient_normalisation: Literal["none", "l2", "loss", "loss+"] = Field(
+        default="none", description="MGDA: what task gradients are divided by"
+    )
+    mgda_ub: bool = Field(
+        default=False, description="MGDA: gradients at the shared representation (MGDA-UB), not at the weights"
+    )
+    distillation: tuple[float, ...] = Field(
+        default=(), description="KDMTL: weights of the distillation losses, one per task"
+    )
+    growl_type: Literal["spike", "linear", "Dejiao"] = Field(default="spike", description="GrOWL weights")
+    beta1: float = Field(default=0.8, ge=0, description="first GrOWL coefficient")
+    beta2: float = Field(default=0.2, ge=0, description="second GrOWL coefficient")
+    skip_layer: int = Field(
+        default=1, ge=0, description="layers with this number of inputs are left out of GrOWL (the input layers)"
+    )
+    min_sparsRate: float = Field(
+        default=20.0, ge=0, le=100, description="least sparsity rate, percent, that phase 1 should reach"
+    )
+    max_layerSRate: float = Field(default=0.8, ge=0, le=1, description="largest share of zero rows in a layer")
+    sim_preference: float = Field(
+        default=0.7, ge=-1, le=1, description="preference of affinity propagation: larger means less sharing"
+    )
+    is_search: bool = Field(
+        default=True, description="phase 1, then phase 2; no: phase 2 only, from a given sparse model"
+    )
+    Sparsity_study: bool = Field(
+        default=True, description="yes: sparsity study; no: Pareto study, keeps a given model's zero rows"
+    )
+    num_model: int = Field(default=0, ge=0, description="number in the saved model's name, to keep several apart")
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            _check_type(item.name, getattr(self, item.name), _types(type(self))[item.name])
-        for name, allowed, holds in _RULES:
-            value = getattr(self, name)
-            if value is not None and not holds(value):
-                raise UserError(f"{name} is {value}; allowed: {allowed}")
-        for name in ("w", "a"):
-            values = getattr(self, name)
-            if len(values) != self.num_tasks:
-                raise UserError(
-                    f"{_shown(name)} has {len(values)} numbers {list(values)}; allowed: num_tasks = {self.num_tasks}"
-                )
-        if any(value < 0 for value in self.w) or not any(self.w):
-            raise UserError(f"{_shown('w')} is {list(self.w)}; allowed: numbers >= 0, not all zero")
+        k = list(self.w)
+        if any(value < 0 for value in k) or not any(k):
+            raise UserError(f"w (the preference vector k) is {k}; allowed: numbers >= 0, not all zero")
+        if not any(k[1:]):
+            raise UserError(f"w (the preference vector k) is {k}; allowed: at least one task with a preference above 0")
+        if self.num_tasks not in (None, len(k)):
+            raise UserError(f"num_tasks is {self.num_tasks}; allowed: {len(k)}, as k has {len(k)} numbers")
+        if self.a and len(self.a) != len(k):
+            raise UserError(f"a has {len(self.a)} numbers {list(self.a)}; allowed: {len(k)}, as k has, or none")
         if any(value < 0 for value in self.distillation):
             raise UserError(f"distillation is {list(self.distillation)}; allowed: numbers >= 0")
-        if not any(self.w[1:]):
-            raise UserError(f"{_shown('w')} is {list(self.w)}; allowed: at least one task with a preference above 0")
+        object.__setattr__(self, "num_tasks", len(k))
+        object.__setattr__(self, "a", self.a or (0.0,) * len(k))
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.w) - 1
 
     @property
     def with_sparsity(self) -> bool:
         """Whether the sparsity objective takes part: k_0 > 0."""
         return self.w[0] > 0
 
+    @property
+    def mode(self) -> Mode:
+        """What the training does."""
+        if not self.Sparsity_study:
+            return Mode.STUDY
+        if not self.is_search:
+            return Mode.RETRAIN
+        return Mode.SPARSE if self.with_sparsity else Mode.DENSE
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs a training may take."""
+        iterations = {
+            Mode.DENSE: self.max_iter,
+            Mode.SPARSE: self.max_iter_search + self.max_iter_retrain,
+            Mode.RETRAIN: self.max_iter_retrain,
+            Mode.STUDY: self.max_iter,
+        }
+        return iterations[self.mode] * self.num_epochs
+
     def changed(self, **values: Any) -> TrainingParameters:
         """A copy with other values, checked like a new one."""
-        unknown = set(values) - {item.name for item in fields(self)}
+        unknown = set(values) - set(fields_of(TrainingParameters))
         if unknown:
-            known = ", ".join(item.name for item in fields(self))
+            known = ", ".join(fields_of(TrainingParameters))
             raise UserError(f"unknown parameter {', '.join(sorted(unknown))}; known: {known}")
         return replace(self, **values)
-
-    def make_optimizer(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-        """The optimizer ``base_optimizer`` with learning rate ``lr`` over parameter groups."""
-        options = {"momentum": self.momentum} if self.base_optimizer == "SGD" else {}
-        kind = getattr(torch.optim, self.base_optimizer)
-        optimizer: torch.optim.Optimizer = kind(groups, lr=self.lr, fused=device.type in ("cpu", "cuda"), **options)
-        return optimizer
-
-
-_positive: Callable[[float], bool] = lambda value: value > 0  # noqa: E731
-_not_negative: Callable[[float], bool] = lambda value: value >= 0  # noqa: E731
-_at_least_one: Callable[[float], bool] = lambda value: value >= 1  # noqa: E731
-_share: Callable[[float], bool] = lambda value: 0 <= value <= 1  # noqa: E731
-
-_RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("epsilon", "0 to 1", _share),
-    ("num_tasks", "2 or more (sparsity and at least one task)", lambda value: value >= 2),
-    *((name, "1 or more", _at_least_one) for name in ("max_iter", "max_iter_search", "max_iter_retrain", "num_epochs")),
-    *((name, "1 or more, or none", _at_least_one) for name in ("tol_epochs", "num_batchEpoch")),
-    ("batch_size", "1 or more", _at_least_one),
-    ("base_optimizer", ", ".join(OPTIMIZERS), OPTIMIZERS.__contains__),
-    ("lr", "a number > 0", _positive),
-    ("momentum", "at least 0, below 1", lambda value: 0 <= value < 1),
-    ("lr_sched_coef", "above 0, at most 1", lambda value: 0 < value <= 1),
-    ("criterion", ", ".join(CRITERIA), CRITERIA.__contains__),
-    ("mu", f"{SMALLEST_MU:g} to {LARGEST_MU:g}", lambda value: SMALLEST_MU <= value <= LARGEST_MU),
-    ("rho", "1 or more", _at_least_one),
-    ("train_share", "above 0, at most 1", lambda value: 0 < value <= 1),
-    ("gradient_normalisation", ", ".join(NORMALISATIONS), NORMALISATIONS.__contains__),
-    ("t_update", ", ".join(T_UPDATES), T_UPDATES.__contains__),
-    ("growl_type", ", ".join(WEIGHT_TYPES), WEIGHT_TYPES.__contains__),
-    ("beta1", "a number >= 0", _not_negative),
-    ("beta2", "a number >= 0", _not_negative),
-    ("skip_layer", "0 or more", _not_negative),
-    ("min_sparsRate", "percent, 0 to 100", lambda value: 0 <= value <= 100),
-    ("max_layerSRate", "0 to 1", _share),
-    ("sim_preference", "-1 to 1", lambda value: -1 <= value <= 1),
-    ("num_model", "0 or more", _not_negative),
-)
-
-
-def _shown(name: str) -> str:
-    return "w (the preference vector k)" if name == "w" else name
-
-
-def _types(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _check_type(name: str, value: Any, expected: Any) -> None:
-    """Refuse a value of another type than the field's, and numbers that are not finite."""
-    options = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
-    if not any(_is_a(value, option) for option in options):
-        raise UserError(
-            f"{_shown(name)} is {value!r}; allowed: {' or '.join(_described(option) for option in options)}"
-        )
-
-
-def _is_a(value: Any, expected: Any) -> bool:
-    if typing.get_origin(expected) is tuple:
-        return isinstance(value, tuple) and all(_is_a(item, float) for item in value)
-    if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if expected is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, expected)
-
-
-def _described(expected: Any) -> str:
-    if typing.get_origin(expected) is tuple:
-        return "a tuple of finite numbers"
-    names = {float: "a finite number", int: "a whole number", bool: "True or False", str: "a text", type(None): "none"}
-    return names[expected]

@@ -16,7 +16,7 @@ from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
 from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
 from src.utils.training.method import growl_thetas
-from src.utils.training.parameters import TrainingParameters
+from src.utils.training.parameters import Mode, TrainingParameters
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
 
@@ -97,12 +97,7 @@ class TrainingOutcome:
 def train(trainer: Trainer) -> TrainingOutcome:
     """Train as the parameters say and leave the best model in ``trainer.model``.
 
-    ========================================  =====================================================
-    ``is_search`` without sparsity (k_0 = 0)  one phase of ``max_iter`` iterations
-    ``is_search`` with sparsity               search, ``max_iter_search``; then as the next row
-    not ``is_search``                         rows clustered, retrained, ``max_iter_retrain``
-    not ``Sparsity_study``                    zero rows of the network kept, ``max_iter`` iterations
-    ========================================  =====================================================
+    :class:`~src.utils.training.parameters.Mode` lists what there is.
 
     The search ends with its last model: k_0 and ``max_layerSRate`` decide how sparse it is, not the chances of an
     epoch's accuracy, which retraining makes up for. The other phases keep the most accurate model on the validation
@@ -112,12 +107,11 @@ def train(trainer: Trainer) -> TrainingOutcome:
     what is left as they can.
     """
     parameters = trainer.parameters
-    searching = parameters.is_search and parameters.Sparsity_study
-    if searching and not parameters.with_sparsity:
+    if parameters.mode is Mode.DENSE:
         best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
         trainer.model.load_state_dict(best.model)
         return TrainingOutcome(best, None, None)
-    found = _search(trainer) if searching else None
+    found = _search(trainer) if parameters.mode is Mode.SPARSE else None
     best = trainer.run(_retrain_phase(trainer))
     trainer.model.load_state_dict(best.model)
     reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
@@ -141,7 +135,7 @@ def _search(trainer: Trainer) -> Snapshot:
 def _retrain_phase(trainer: Trainer) -> Phase:
     parameters, weights = trainer.parameters, trainer.sparse_weights
     rule = PatternRule(weights, {name: _pattern(trainer, weight) for name, weight in weights.items()})
-    if parameters.Sparsity_study:
+    if parameters.mode is not Mode.STUDY:
         return Phase(RETRAIN, parameters.max_iter_retrain, sparsity=False, rule=rule)
     merit = lambda record: trade_off(record, parameters)  # noqa: E731
     return Phase(RETRAIN, parameters.max_iter, sparsity=False, rule=rule, merit=merit)
@@ -158,7 +152,7 @@ def trade_off(record: EpochRecord, parameters: TrainingParameters) -> float:
 
 def _pattern(trainer: Trainer, weight: Tensor) -> RowPattern:
     rows = to_rows(weight.detach())
-    if not trainer.parameters.Sparsity_study:
+    if trainer.parameters.mode is Mode.STUDY:
         return RowPattern.of_zeros(rows)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)

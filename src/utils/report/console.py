@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
+from src.utils.runs.results import Results
+from src.utils.runs.run import FinishedRun
 from src.utils.sparsity.metrics import RowCounts
 from src.utils.study.compare import Comparison
-from src.utils.study.pareto_study import StudyOutcome
-from src.utils.study.repeat import RepeatOutcome
-from src.utils.study.search import SearchOutcome, label
-from src.utils.study.sweep import Failure, Point, SweepObserver, Trial
+from src.utils.study.pareto_study import Study
+from src.utils.study.repeat import statistics_of
+from src.utils.study.sweep import Outcome, SweepObserver
 from src.utils.training.engine import EpochRecord, Observer
-from src.utils.training.run import FinishedRun
 
 _WIDTH = 17
 _BAR = "{desc} {bar:20} {n:.1f}/{total} epochs, {elapsed}<{remaining}, {postfix}"
@@ -81,10 +81,10 @@ class ConsoleSweepObserver(SweepObserver):
             self._bar = tqdm(total=total, initial=epochs, unit="epoch", file=sys.stderr)
         self._bar.update(epochs - self._bar.n)
 
-    def trial_ends(self, number: int, trials: int, trial: Trial, point: Point) -> None:
+    def trial_ends(self, number: int, trials: int, name: str, results: Results) -> None:
         if not self._quiet:
-            accuracies = f"validation {_joined(point.validation_accuracy)} %, test {_joined(point.test_accuracy)} %"
-            tqdm.write(f"{number} of {trials} done, {trial.name}: {accuracies}", file=sys.stdout)
+            accuracies = f"validation {_joined(results.validation_accuracy)} %, test {_joined(results.test_accuracy)} %"
+            tqdm.write(f"{number} of {trials} done, {name}: {accuracies}", file=sys.stdout)
             sys.stdout.flush()
 
     def message(self, text: str) -> None:
@@ -96,15 +96,15 @@ class ConsoleSweepObserver(SweepObserver):
             self._bar = None
 
 
-def show_run(run: FinishedRun) -> None:
+def show_run(run: FinishedRun, pictures: Iterable[Path]) -> None:
     """Print the final table and the names of the files."""
     results = run.results
-    show_accuracies(run.task_names, results.test_accuracy, results.validation_accuracy)
+    show_accuracies(results.task_names, results.test_accuracy, results.validation_accuracy)
     show_rows(results.rows)
     if results.reached_min_sparsRate is False:
         print("min_sparsRate was NOT reached")
     print(f"\n{results.seconds['total']:.1f} s in all, {results.seconds['epoch']:.2f} s per epoch")
-    _show_files(run.files)
+    show_files([*run.files, *pictures])
 
 
 def show_accuracies(task_names: Sequence[str], test: Sequence[float], validation: Sequence[float]) -> None:
@@ -122,63 +122,66 @@ def show_rows(counts: RowCounts) -> None:
     print(f"{'parameter sharing':<{_WIDTH}}  {counts.parameter_sharing:11.2f}")
 
 
-def show_search(outcome: SearchOutcome, task_names: Sequence[str]) -> None:
+def show_search(outcome: Outcome, files: Iterable[Path]) -> None:
     """Print a line per candidate, the best one marked, and the names of the files."""
-    print("\nvalidation accuracy, %: " + ", ".join(task_names))
-    for place, (candidate, point) in enumerate(outcome.candidates):
-        accuracies = "  ".join(f"{value:6.2f}" for value in point.validation_accuracy)
+    print("\nvalidation accuracy, %: " + ", ".join(outcome.results[0].task_names))
+    for place, point in enumerate(outcome.points):
+        results = point.results
+        accuracies = "  ".join(f"{value:6.2f}" for value in results.validation_accuracy)
         mark = "  <- best" if place == outcome.best else ""
-        print(f"{label(candidate)}:  {accuracies}  mean {point.mean_accuracy:6.2f}, "
-              f"zero rows {point.sparsity_rate:5.1f} %{mark}")  # fmt: skip
-    show_failures(outcome.failures)
-    _show_files(outcome.files)
+        rows = f"zero rows {results.sparsity_rate:5.1f} %"
+        print(f"{point.label}:  {accuracies}  mean {results.mean_accuracy:6.2f}, {rows}{mark}")
+    show_failures(outcome)
+    show_files([*sorted(outcome.folder.glob("*.csv")), *files])
 
 
-def show_repetitions(outcome: RepeatOutcome, task_names: Sequence[str]) -> None:
+def show_repetitions(outcome: Outcome, files: Iterable[Path]) -> None:
     """Print mean and standard deviation per task, and the names of the files."""
+    found = statistics_of(outcome)
     print(f"\ntest accuracy, mean and standard deviation of {len(outcome.points)} repetitions")
-    for name, mean, std in zip((*task_names, "mean"), outcome.mean, outcome.std, strict=True):
+    for name, mean, std in zip(found.names, found.mean, found.std, strict=True):
         print(f"{name:<{_WIDTH}}  {mean:6.2f} ± {std:.2f} %")
-    show_failures(outcome.failures)
-    _show_files(outcome.files)
+    show_failures(outcome)
+    show_files([*sorted(outcome.folder.glob("repetitions.*")), *files])
 
 
-def show_study(outcome: StudyOutcome) -> None:
+def show_study(study: Study, files: Iterable[Path]) -> None:
     """Print a line per preference vector, what they make, and the names of the files."""
-    study, front = outcome.study, outcome.study.front
+    front, outcome = study.losses, study.outcome
     print("\nvalidation losses, test accuracy in %: " + ", ".join(study.task_names))
     for place, point in enumerate(study.points):
-        losses = "  ".join(f"{value:.4f}" for value in point.validation_losses)
-        marks = "  front" * bool(front.on_front[place]) + "  <- most accurate" * (place == study.best)
-        print(f"{label({'w': point.k})}:  {losses}  {_joined(point.test_accuracy)}{marks}")
-    print(f"\n{int(front.on_front.sum())} of {len(study.points)} points are not dominated")
-    if front.volume is not None:
-        print(f"hypervolume of the losses {front.volume:.5g}, reference point {np.round(front.reference, 4).tolist()}")
-    show_failures(study.failures)
-    _show_files(outcome.files)
+        losses = "  ".join(f"{value:.4f}" for value in point.results.validation_losses)
+        marks = "  front" * bool(front.mask[place]) + "  <- most accurate" * (place == outcome.best)
+        print(f"{point.label}:  {losses}  {_joined(point.results.test_accuracy)}{marks}")
+    print(f"\n{front.count} of {len(study.points)} points are not dominated")
+    print(f"hypervolume of the losses {front.volume:.5g}, reference point {np.round(front.reference, 4).tolist()}")
+    show_failures(outcome)
+    show_files([outcome.folder / "front.csv", outcome.folder / "study.json", *files])
 
 
-def show_comparison(comparison: Comparison) -> None:
+def show_comparison(comparison: Comparison, files: Iterable[Path]) -> None:
     """Print a line per folder, and the names of the files."""
     width = max(len(item.label) for item in comparison.compared)
     columns = "points  on front  hypervolume: losses    errors  mean test accuracy of the best on validation"
     print(f"\n{'':<{width}}  {columns}")
     for item in comparison.compared:
-        volumes = "  ".join("       -" if v is None else f"{v:8.4g}" for v in (item.volume, item.error_volume))
-        numbers = f"{len(item.points):6}  {item.on_front:8}             {volumes}  {item.accuracy:15.2f} %"
+        volumes = f"{item.losses.volume:8.4g}  {item.errors.volume:8.4g}"
+        numbers = f"{len(item.losses.values):6}  {item.losses.count:8}             {volumes}  {item.accuracy:15.2f} %"
         print(f"{item.label:<{width}}  {numbers}")
-    print(f"reference points: losses {np.round(comparison.reference, 4).tolist()}, "
-          f"errors in percent {np.round(comparison.error_reference, 2).tolist()}")  # fmt: skip
-    _show_files(comparison.files)
+    first = comparison.compared[0]
+    print(f"reference points: losses {np.round(first.losses.reference, 4).tolist()}, "
+          f"errors in percent {np.round(first.errors.reference, 2).tolist()}")  # fmt: skip
+    show_files([comparison.table, *files])
 
 
-def show_failures(failures: Sequence[Failure]) -> None:
+def show_failures(outcome: Outcome) -> None:
     """Print what could not be trained, and why."""
-    for failure in failures:
-        print(f"FAILED {failure.trial.name}: {failure.reason}")
+    for failure in outcome.failures:
+        print(f"FAILED {failure.name}: {failure.reason}")
 
 
-def _show_files(files: Sequence[Path]) -> None:
+def show_files(files: Iterable[Path]) -> None:
+    """Print the names of files that were written."""
     print("\nwritten:")
     for path in files:
         print(f"  {path}")

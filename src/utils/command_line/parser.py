@@ -8,9 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from src.utils.errors import UserError
-
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+from src.utils.errors import BAD_INPUT, INTERRUPTED, UserError
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,0 +1,135 @@
+"""Pictures and report of a Pareto-front study, from its files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from src.utils.files import write_text
+from src.utils.report.fronts import draw_curves, draw_front, draw_front_3d
+from src.utils.runs.results import read_history
+from src.utils.study.pareto import Front
+from src.utils.study.pareto_study import Study
+from src.utils.study.start_models import StartModel
+
+
+def report_study(study: Study) -> list[Path]:
+    """Draw all pictures of a study and write its report; returns their files."""
+    report = study.outcome.folder / "report.md"
+    write_text(report, _report(study))
+    return [report, *_draw(study)]
+
+
+def _draw(study: Study) -> list[Path]:
+    outcome, points, best, names = study.outcome, study.outcome.results, study.outcome.best, study.task_names
+    losses, accuracies, curves = (outcome.picture(kind) for kind in ("losses", "accuracies", "curves"))
+    axes = [f"validation loss, {name}" for name in names]
+    draw_front(losses, points, study.losses.values, study.losses.mask, best, axes, f"{study.title}: losses")
+    axes = [f"test accuracy, {name} (%)" for name in names]
+    draw_front(
+        accuracies, points, 100 - study.errors.values, study.errors.mask, best, axes, f"{study.title}: accuracies",
+        larger_is_better=True,
+    )  # fmt: skip
+    histories = [read_history(point.folder / "history.csv") for point in study.points]
+    courses = [np.array([record.validation_accuracy for record in history]) for history in histories]
+    draw_curves(curves, courses, [point.label for point in study.points], names, study.title)
+    pictures = [losses, accuracies, curves]
+    if len(study.starts) > 1:
+        pictures.append(outcome.picture("3d"))
+        draw_front_3d(pictures[-1], points, study.with_omega.mask, names, f"{study.title}: losses")
+    return pictures
+
+
+def _report(study: Study) -> str:
+    """The study in words, for a reader who has nothing else."""
+    names, failures = study.task_names, study.outcome.failures
+    lines = [
+        f"# Pareto-front study: {study.title}",
+        "",
+        f"For each preference vector k = (sparsity, {', '.join(names)}) a network was trained from",
+        "",
+        *(_start(start) for start in study.starts),
+        "",
+        _training(study),
+        "",
+        "## Result",
+        "",
+        *_findings(study),
+        "",
+        "## Vectors",
+        "",
+        f"| k | {' | '.join(f'validation loss, {name}' for name in names)} | "
+        f"{' | '.join(f'test accuracy, {name}' for name in names)} | Omega | zero rows | front |",
+        "|" + "---|" * (2 * len(names) + 4),
+        *(_row(study, place) for place in range(len(study.points))),
+        "",
+        "front: L not dominated in the validation losses, E also with epsilon-dominance, A not dominated in the test "
+        "accuracies, O not dominated in the validation losses and Omega together.",
+    ]
+    if failures:
+        lines += ["", "## Failed", "", *(f"- {failure.name}: {failure.reason}" for failure in failures)]
+    return "\n".join(lines) + "\n"
+
+
+def _start(start: StartModel) -> str:
+    return (
+        f"- `{start.path.name}`, trained with k0 = {start.k0:g}: {start.sparsity_rate:.1f} % zero rows, "
+        f"{start.validation_accuracy:.2f} % mean validation accuracy"
+    )
+
+
+def _training(study: Study) -> str:
+    results = study.best.results
+    used = results.parameters
+    return (
+        f"with its zero rows held, iterations x epochs = {used['max_iter']} x {used['num_epochs']} at most, by "
+        f"{used['base_optimizer']} with learning rate {used['lr']:g} (x {used['lr_sched_coef']:g} per iteration), "
+        f"method {used['method']} with mu {used['mu']:g} (x {used['rho']:g}), seed {results.seed}, on "
+        f"{results.device} with torch {results.versions['torch']}; the epoch whose validation losses have the best "
+        "weighted Chebyshev value counts. All parameters are in `study.json`."
+    )
+
+
+def _findings(study: Study) -> list[str]:
+    losses, errors, omega, boxes = study.losses, study.errors, study.with_omega, study.boxes
+    best = study.best.results
+    uneven = f"{losses.spread:.3f} (0 is even)" if np.isfinite(losses.spread) else "not defined for fewer than 3 points"
+    lines = [
+        f"- {len(study.points)} vectors trained, {len(study.outcome.failures)} failed.",
+        f"- {losses.count} of them are not dominated in the validation losses, {int(study.on_epsilon_front.sum())} "
+        f"with epsilon-dominance (boxes of {boxes.box:g} from {boxes.box_origin:g}); {errors.count} are not dominated "
+        "in the test accuracies.",
+        f"- Best mean validation accuracy: {study.best.label}, test accuracy {_numbers(best.test_accuracy, '.2f')} % "
+        f"(mean {best.mean_test_accuracy:.2f} %).",
+        f"- Hypervolume of the validation losses: {_volume(losses)}; of the test errors in percent: {_volume(errors)}.",
+    ]
+    if len(study.starts) > 1:  # networks of several k0: of interest is what Omega costs
+        lines.append(
+            f"- With Omega as another objective {omega.count} vectors are not dominated: hypervolume {_volume(omega)}."
+        )
+    return [*lines, f"- Unevenness of the front of the losses: {uneven}."]
+
+
+def _volume(front: Front) -> str:
+    return f"{front.volume:.5g}, with reference point ({_numbers(front.reference, '.4g')})"
+
+
+def _row(study: Study, place: int) -> str:
+    results = study.points[place].results
+    losses = " | ".join(f"{value:.4f}" for value in results.validation_losses)
+    accuracies = " | ".join(f"{value:.2f}" for value in results.test_accuracy)
+    masks = {
+        "L": study.losses.mask,
+        "E": study.on_epsilon_front,
+        "A": study.errors.mask,
+        "O": study.with_omega.mask,
+    }
+    marks = " ".join(letter for letter, mask in masks.items() if mask[place])
+    numbers = f"{losses} | {accuracies} | {results.omega:.4g} | {results.sparsity_rate:.1f} %"
+    return f"| {_numbers(results.k, 'g')} | {numbers} | {marks} |"
+
+
+def _numbers(values: Iterable[float], style: str) -> str:
+    return ", ".join(f"{value:{style}}" for value in values)

@@ -1,0 +1,1 @@
+"""One training: what is run, on what, and the files it leaves."""

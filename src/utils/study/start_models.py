@@ -1,0 +1,106 @@
+"""The sparse networks that a Pareto-front study starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.models.registry import SavedModel, load_model
+from src.utils.errors import UserError
+from src.utils.runs.config import RunConfig
+from src.utils.study.sweep import SweepObserver
+
+GROWL = ("skip_layer", "growl_type", "beta1", "beta2")
+"""Training parameters that a study takes from the model: they say what Omega is."""
+
+
+@dataclass(frozen=True)
+class StartModel:
+    """A sparse network to start from.
+
+    Attributes:
+        path: its file.
+        k0: preference of the sparsity objective it was trained with.
+        growl: what it was trained with of the parameters GROWL, by name.
+        validation_accuracy: mean over the tasks, percent.
+        sparsity_rate: percent.
+        reached_min_sparsRate: whether it is as sparse as was asked for.
+    """
+
+    path: Path
+    k0: float
+    growl: dict[str, Any]
+    validation_accuracy: float
+    sparsity_rate: float
+    reached_min_sparsRate: bool | None
+
+    @property
+    def merit(self) -> tuple[bool, float]:
+        """Sparse enough first, then validation accuracy."""
+        return self.reached_min_sparsRate is not False, self.validation_accuracy
+
+
+def find_start_model(config: RunConfig, script: str, k0: float | None, observer: SweepObserver) -> StartModel:
+    """The most accurate sparse network of ``mod_logdir``, on the recorded validation accuracy.
+
+    Args:
+        config: whose architecture and data set it must have.
+        script: that makes such a network, for the message.
+        k0: it must have been trained with; None takes any.
+        observer: told of files that cannot be read.
+
+    Raises:
+        UserError: if there is none.
+    """
+    folder = config.root / config.mod_logdir
+    found = []
+    for path in sorted(folder.glob("*.pth")):
+        try:
+            saved = load_model(path)
+        except UserError as error:
+            observer.message(f"left out: {error}")
+            continue
+        if _fits(saved, config) and saved.results["sparsity_rate"] > 0:
+            found.append(_start_model(path, saved))
+    found = [start for start in found if k0 is None or start.k0 == k0]
+    if not found:
+        with_k0 = "" if k0 is None else f" trained with k0 = {k0:g}"
+        raise UserError(
+            f"no sparse {config.architecture} for {config.dataset}{with_k0} in {folder}: make one with {script}"
+            + ("" if k0 is None else f" --k {k0:g} ...")
+        )
+    return max(found, key=lambda start: start.merit)
+
+
+def read_start_model(path: Path, config: RunConfig) -> StartModel:
+    """The network in a file that the user names.
+
+    Raises:
+        UserError: if it is of another architecture or data set.
+    """
+    saved = load_model(path)
+    if not _fits(saved, config):
+        raise UserError(
+            f"{path} holds {saved.architecture.name} for {saved.results.get('dataset')}; "
+            f"wanted: {config.architecture} for {config.dataset}"
+        )
+    return _start_model(path, saved)
+
+
+def _fits(saved: SavedModel, config: RunConfig) -> bool:
+    wanted = (config.architecture, config.dataset, config.task)
+    return (saved.architecture.name, saved.results.get("dataset"), saved.results.get("task")) == wanted
+
+
+def _start_model(path: Path, saved: SavedModel) -> StartModel:
+    return StartModel(
+        path,
+        float(saved.parameters["w"][0]),
+        {name: saved.parameters[name] for name in GROWL},
+        float(np.mean(saved.results["validation_accuracy"])),
+        float(saved.results["sparsity_rate"]),
+        saved.results["reached_min_sparsRate"],
+    )

@@ -1,0 +1,103 @@
+"""Candidates and trials: what the trainings of a sweep are, before they have folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from Data_loaders.datasets import MultiTaskDataset
+from src.utils.checked import fields_of, to_plain
+from src.utils.files import read_torch
+from src.utils.runs.config import RunConfig
+from src.utils.runs.problem import torch_device
+from src.utils.training.parameters import TrainingParameters
+
+Candidate = Mapping[str, Any]
+"""Values of training parameters or of the configuration that set one training of a sweep apart from the others."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a sweep, before it has a folder."""
+
+    candidate: Candidate
+    config: RunConfig
+    parameters: TrainingParameters
+
+    @property
+    def name(self) -> str:
+        """Of its folder: k0.1_0.9, lr0.01, seed3."""
+        return "_".join(
+            shown_name(name) + shown_value(value).strip("()").replace(", ", "_")
+            for name, value in self.candidate.items()
+        )
+
+
+def trials_of(config: RunConfig, parameters: TrainingParameters, candidates: Sequence[Candidate]) -> list[Trial]:
+    """A trial per candidate, whose values replace those of ``config`` and ``parameters``."""
+    return [
+        Trial(
+            candidate,
+            replace(config, **{n: value for n, value in candidate.items() if n in fields_of(RunConfig)}),
+            parameters.changed(**{n: value for n, value in candidate.items() if n not in fields_of(RunConfig)}),
+        )
+        for candidate in candidates
+    ]
+
+
+def fingerprint(trials: Sequence[Trial], data: MultiTaskDataset) -> str:
+    """Checksum of all that the results of trials depend on: not where files are, but what they hold.
+
+    Raises:
+        UserError: if a model cannot be read.
+    """
+    places = {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers"}
+    content: list[Any] = [data.checksum, torch_device(trials[0].config).type]
+    models = {
+        path: _model_checksum(path) for path in dict.fromkeys(path for trial in trials for path in _models(trial))
+    }
+    for trial in trials:
+        config, parameters = to_plain(trial.config), to_plain(trial.parameters)
+        content.append({name: value for name, value in config.items() if name not in places})
+        content.append({name: value for name, value in parameters.items() if name != "num_model"})
+        content.append([models[path] for path in _models(trial)])
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def shown_name(name: str) -> str:
+    """The name of a value as tables, pictures and folders show it."""
+    return "k" if name == "w" else name
+
+
+def shown_value(value: Any) -> str:
+    """A value as tables, pictures and folders show it."""
+    if isinstance(value, tuple):
+        return f"({', '.join(f'{item:.10g}' for item in value)})"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def spread_values(candidate: Candidate) -> dict[str, Any]:
+    """The values of a candidate as columns of a table: k_0, k_1, ... for a vector."""
+    row: dict[str, Any] = {}
+    for name, value in candidate.items():
+        many = {f"{shown_name(name)}_{i}": item for i, item in enumerate(value)} if isinstance(value, tuple) else {}
+        row |= many or {shown_name(name): value}
+    return row
+
+
+def _models(trial: Trial) -> list[str]:
+    return [*([trial.config.model] if trial.config.model else []), *trial.config.teachers]
+
+
+def _model_checksum(path: str) -> str:
+    """Of a model file's architecture and weights; not of the times and versions beside them."""
+    content = read_torch(Path(path))
+    digest = hashlib.sha256(json.dumps(content.get("architecture"), sort_keys=True).encode())
+    for name, tensor in content.get("state_dict", {}).items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
