@@ -18,15 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from src.utils.command_line.compare import compare_folders
-from src.utils.command_line.draw import draw_folder
+from src.utils.command_line import commands
 from src.utils.command_line.flags import Plan
 from src.utils.command_line.parser import exit_code
-from src.utils.command_line.repeat import repeat_training
-from src.utils.command_line.search import search_and_train, search_preferences
-from src.utils.command_line.study import study
-from src.utils.command_line.test import test_model
-from src.utils.command_line.train import train
 from src.utils.training.parameters import TrainingParameters
 
 if TYPE_CHECKING:
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
 
     from Data_loaders.loaders import Splits
     from src.models.multi_task import MultiTaskNetwork
-    from src.utils.runs.run import FinishedRun
+    from src.utils.runs.results import Results
     from src.utils.training.engine import Observer
 
 
@@ -59,7 +53,7 @@ def run_example(
         defaults: further :class:`TrainingParameters` that differ from the data set's defaults.
     """
     plan = Plan(Path(script).resolve(), architecture, dataset, tuple(k), task, defaults)
-    sys.exit(exit_code(lambda: train(plan, sys.argv[1:], description)))
+    sys.exit(exit_code(lambda: commands.train(plan, sys.argv[1:], description)))
 
 
 def run_repetitions(
@@ -79,7 +73,7 @@ def run_repetitions(
         repetitions: how many seeds, from ``--seed`` on.
     """
     plan = Plan(Path(script).resolve(), architecture, dataset, tuple(k), defaults=defaults)
-    sys.exit(exit_code(lambda: repeat_training(plan, repetitions, sys.argv[1:], description)))
+    sys.exit(exit_code(lambda: commands.repeat(plan, sys.argv[1:], description, repetitions)))
 
 
 def run_searched_example(
@@ -99,13 +93,13 @@ def run_searched_example(
         candidates: values of training parameters to be tried.
     """
     plan = Plan(Path(script).resolve(), architecture, dataset, tuple(k), defaults=defaults)
-    sys.exit(exit_code(lambda: search_and_train(plan, candidates, sys.argv[1:], description)))
+    sys.exit(exit_code(lambda: commands.search_and_train(plan, sys.argv[1:], description, candidates)))
 
 
 def run_pareto_study(script: str, architecture: str, dataset: str, *, description: str | None, **defaults: Any) -> None:
     """What a Pareto-front study does; leaves with an exit code. Arguments as in :func:`run_example`."""
     plan = Plan(Path(script).resolve(), architecture, dataset, defaults=defaults)
-    sys.exit(exit_code(lambda: study(plan, sys.argv[1:], description)))
+    sys.exit(exit_code(lambda: commands.study(plan, sys.argv[1:], description)))
 
 
 def train_and_test(
@@ -120,7 +114,7 @@ def train_and_test(
     output_dir: str | None = None,
     observer: Observer | None = None,
     resume: Path | None = None,
-) -> FinishedRun:
+) -> Results:
     """Train a network of one's own on tensors of one's own, and leave the files every run leaves.
 
     Args:
@@ -139,10 +133,10 @@ def train_and_test(
         UserError: if network, labels and parameters do not belong together.
     """
     from src.utils.report.run import draw_run
-    from src.utils.runs.config import OWN, RunConfig
+    from src.utils.runs.config import OWN, Run, RunConfig
     from src.utils.runs.problem import own_problem
-    from src.utils.runs.run import FinishedRun, Run
     from src.utils.runs.run import resume as resume_run
+    from src.utils.runs.run import train_run
     from src.utils.training.engine import Observer
 
     device: Literal["cpu", "cuda"] = "cuda" if splits.train.images.is_cuda else "cpu"
@@ -150,23 +144,24 @@ def train_and_test(
     names = tuple(task_names) if task_names else None
     problem = own_problem(name, network, splits, names, tuple(teachers))
     run = Run.new(config, parameters) if resume is None else resume_run(resume)
-    finished = run.train(observer or Observer(), problem)
-    return FinishedRun(finished.folder, finished.results, [*finished.files, *draw_run(finished.folder)])
+    results = train_run(run, observer or Observer(), problem)
+    draw_run(results.folder)
+    return results
 
 
 def main(arguments: Sequence[str]) -> None:
     """The command ``python Train_and_Test.py``."""
     plan = Plan(Path(__file__).resolve(), choice=True)
-    commands = {
-        "test": test_model,
-        "search": lambda rest: search_preferences(plan, rest),
-        "compare": compare_folders,
-        "draw": draw_folder,
+    others = {
+        "test": commands.test,
+        "search": lambda rest: commands.search(plan, rest),
+        "compare": commands.compare,
+        "draw": commands.draw,
     }
-    if arguments and arguments[0] in commands:
-        commands[arguments[0]](arguments[1:])
+    if arguments and arguments[0] in others:
+        others[arguments[0]](arguments[1:])
     else:
-        train(plan, arguments, __doc__)
+        commands.train(plan, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,16 @@ from typing import Any
 
 from Data_loaders.registry import dataset_entry
 from src.models.names import check_architecture
-from src.utils.command_line.flags import add_config_flags, add_worker_flags, whole
+from src.utils.checked import from_plain
+from src.utils.command_line.flags import add_flags
+from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser
 from src.utils.errors import UserError
 from src.utils.report.console import ConsoleSweepObserver, show_failures
 from src.utils.runs.config import RunConfig
 from src.utils.runs.problem import load_dataset
-from src.utils.study.sweep import Outcome, run_sweep
-from src.utils.study.trials import Candidate, trials_of
+from src.utils.study.sweep import Basis, Outcome, run_sweep
+from src.utils.study.trials import Candidate
 from src.utils.study.workers import Workers
 from src.utils.training.defaults import default_parameters
 from src.utils.training.engine import Observer
@@ -27,10 +29,10 @@ def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
     parser = Parser(description=description)
     parser.add_argument("--architecture", default=architecture, help=f"network [{architecture}]")
     parser.add_argument("--dataset", default="MultiMnist", help="data [MultiMnist]; MultiDigits needs no download")
-    parser.add_argument("--seeds", type=whole, default=1, help="trainings of each setting, from seeds 0, 1, ... [1]")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each setting, from seeds 0, 1, ... [1]")
     parser.add_argument("--t_update", default="exact", help="how t is found: exact or optimizer [exact]")
-    add_config_flags(parser, "data_dir", "device", "output_dir")
-    add_worker_flags(parser.add_argument_group("workers"))
+    add_flags(parser, RunConfig, ("data_dir", "device", "output_dir"))
+    add_flags(parser, SweepOptions, ("jobs", "dask"))
     flags = parser.parse_args()
     if flags.seeds < 1:
         raise UserError(f"seeds is {flags.seeds}; allowed: 1 or more")
@@ -51,10 +53,10 @@ def run_experiment(
     """Train every candidate from every seed."""
     places = {place: getattr(flags, place) for place in ("data_dir", "device", "output_dir") if place in flags}
     config = RunConfig(script=name, architecture=flags.architecture, dataset=flags.dataset, **places)
-    trials = trials_of(
-        config, parameters, [{**candidate, "seed": seed} for seed in range(flags.seeds) for candidate in candidates]
-    )
-    data, workers = load_dataset(config, Observer()), Workers(flags.jobs, flags.dask)
-    outcome = run_sweep("experiment", name, trials, data, workers, ConsoleSweepObserver(quiet=False))
+    options = from_plain(SweepOptions, {name: value for name, value in vars(flags).items() if name in ("jobs", "dask")})
+    data, workers = load_dataset(config, Observer()), Workers(options.jobs, options.dask)
+    basis = Basis(config, parameters, data, workers, ConsoleSweepObserver(quiet=False))
+    trials = basis.trials([{**candidate, "seed": seed} for seed in range(flags.seeds) for candidate in candidates])
+    outcome = run_sweep("experiment", name, basis, trials)
     show_failures(outcome)
     return outcome

@@ -22,6 +22,7 @@ from src.utils.command_line.parser import exit_code
 from src.utils.files import write_csv
 from src.utils.report.console import show_files
 from src.utils.report.style import save
+from src.utils.runs.config import HISTORY
 from src.utils.runs.results import read_history
 from src.utils.study.sweep import Point
 
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def _row(point: Point) -> Row:
-    last, results = read_history(point.folder / "history.csv")[-1], point.results
+    last, results = read_history(point.results.folder / HISTORY)[-1], point.results
     _, c1, c2 = last.weighted_objectives
     return Row(
         k1=results.k[1],

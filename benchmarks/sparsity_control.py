@@ -19,6 +19,7 @@ from src.utils.command_line.parser import exit_code
 from src.utils.files import write_csv
 from src.utils.report.console import show_files
 from src.utils.report.style import save
+from src.utils.runs.config import HISTORY
 from src.utils.runs.results import read_history
 from src.utils.study.sweep import Point
 
@@ -57,7 +58,7 @@ _COLUMNS = ("end_of_search", "kept", "test_accuracy")
 
 def _row(point: Point) -> Row:
     results = point.results
-    search = [record for record in read_history(point.folder / "history.csv") if record.phase == "search"]
+    search = [record for record in read_history(point.results.folder / HISTORY) if record.phase == "search"]
     end = search[-1].sparsity_rate
     return Row(results.k[0], results.seed, end, results.sparsity_rate, results.mean_test_accuracy)
 

@@ -1,4 +1,4 @@
-"""The flags of all commands: one for every field of a run's configuration and every training parameter.
+"""The flags of all commands: one for every option, field of a run's configuration, and training parameter.
 
 They are parsed once, as texts; what they are and whether they are allowed, the checked dataclasses decide. Nothing
 here needs torch, so that --help answers at once.
@@ -7,23 +7,28 @@ here needs torch, so that --help answers at once.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from Data_loaders.registry import DATASETS, dataset_entry
 from src.models.names import ARCHITECTURE_NAMES, check_architecture
 from src.utils.checked import fields_of, from_plain
+from src.utils.command_line.options import RunOptions
 from src.utils.command_line.parser import Parser
-from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
 from src.utils.training.defaults import default_parameters
 from src.utils.training.parameters import TrainingParameters
 
+Options = TypeVar("Options", bound=RunOptions)
 SET_BY_SCRIPTS = ("script", "architecture", "dataset")
+SWITCHES = {
+    "demo": "train on bundled data with a short schedule, without any download",
+    "quiet": "no progress, only the final table",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Plan:
         architecture, dataset: what is trained, on what.
         k: preference vector; None where it has to be given or does not matter.
         task: the only task that is trained.
-        defaults: training parameters that differ from the data set's defaults.
+        defaults: training parameters and options that differ from the usual ones.
+        in_demo: those that differ in a demo.
         choice: whether architecture and data set are flags, too.
         demo: whether the bundled data and a short schedule are wanted.
     """
@@ -46,6 +52,7 @@ class Plan:
     k: tuple[float, ...] | None = None
     task: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    in_demo: Mapping[str, Any] = field(default_factory=dict)
     choice: bool = False
     demo: bool = False
 
@@ -62,7 +69,7 @@ class Plan:
     def parameters(self) -> dict[str, Any]:
         """The training parameters; a demo, another method and k_0 = 0 have schedules of their own."""
         check_architecture(self.architecture)
-        k = self.k if self.k is not None else (0.0,) + (1 / self.tasks,) * self.tasks
+        k = self.k if self.k is not None else _equal_vector(0.0, self.tasks)
         values = default_parameters(
             dataset_entry(self.dataset).backbone,
             self.architecture,
@@ -70,136 +77,116 @@ class Plan:
             sparsity=_number(k[0]) > 0 or not self.defaults.get("Sparsity_study", True),
             demo=self.demo,
         )
-        return {**values, "w": k, **self.defaults}
+        return {**values, "w": k, **_only(TrainingParameters, self.changed())}
+
+    def changed(self) -> dict[str, Any]:
+        """Training parameters and options that differ from the usual ones."""
+        return {**self.defaults, **(self.in_demo if self.demo else {})}
 
     def given(self, flags: Mapping[str, Any]) -> Plan:
         """The plan with what the flags say of it."""
         chosen = {name: flags[name] for name in ("architecture", "dataset", "task", "demo") if name in flags}
-        defaults = {**self.defaults, **{name: flags[name] for name in ("method",) if name in flags}}
-        return replace(self, **chosen, k=flags.get("w", self.k), defaults=defaults)
+        defaults = {**self.defaults, **{name: flags[name] for name in ("method", "k0") if name in flags}}
+        plan = replace(self, **chosen, k=flags.get("w", self.k), defaults=defaults)
+        k0 = defaults.get("k0")
+        return plan if plan.k or k0 is None else replace(plan, k=_equal_vector(_number(k0), plan.tasks))
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Generic[Options]):
     """What is wanted, after the flags are read.
 
     Attributes:
         plan: with what the flags say of it.
         config, parameters: of the run, or of all runs of a sweep.
-        options: the command's other flags.
-        quiet: whether progress is to be shown.
-        given: the flags that were given.
+        options: of the command.
+        quiet: whether no progress is to be shown.
+        given: names of the flags that were given.
     """
 
     plan: Plan
     config: RunConfig
     parameters: TrainingParameters
-    options: argparse.Namespace
+    options: Options
     quiet: bool
-    given: Mapping[str, Any]
-
-
-AddFlags = Callable[[argparse._ArgumentGroup], None]
+    given: tuple[str, ...]
 
 
 def read_flags(
     plan: Plan,
     arguments: Sequence[str],
     description: str | None,
+    options: type[Options],
     *,
     command: str = "",
-    add: AddFlags = lambda group: None,
     without: Sequence[str] = (),
-    adapt: Callable[[Plan, Mapping[str, Any]], Plan] = lambda plan, given: plan,
-) -> Request:
+) -> Request[Options]:
     """Read the flags of a command; leaves with its help where that is asked for.
 
     Args:
         plan: what is trained without flags.
         arguments: the command line.
         description: for ``--help``.
+        options: the command's own flags.
         command: its name after that of the script.
-        add: adds the command's own flags; without a default they are None.
         without: training parameters that are no flags of this command.
-        adapt: changes the plan by the flags that were given.
 
     Raises:
         UserError: for an unknown flag, or a value that is not allowed.
     """
-
-    def parser(shown: Mapping[str, Any]) -> Parser:
-        made = Parser(description=description, add_help=False)
-        made.prog += f" {command}".rstrip()
-        own = made.add_argument_group("this command")
-        own.add_argument("-h", "--help", action="store_true", help="show this and leave")
-        add(own)
-        _add_fields(made.add_argument_group("running"), plan, shown)
-        training = made.add_argument_group("training parameters")
-        for name, item in fields_of(TrainingParameters).items():
-            if name not in without:
-                _add_field(training, name, item, shown.get(name, item.default))
-        return made
-
-    options = parser({}).parse_args(arguments)
-    names = {*fields_of(RunConfig), *fields_of(TrainingParameters), "demo", "quiet"}
-    given = {name: _text(value) for name, value in vars(options).items() if name in names}
-    wanted = adapt(plan.given(given), {**vars(options), **given})
-    if options.help:
-        parser({**wanted.parameters(), "task": wanted.task}).print_help()
+    values = vars(_parser(plan, {}, description, options, command, without).parse_args(arguments))
+    asked_for_help = values.pop("help", False)
+    given = {name: _text(value) for name, value in values.items()}
+    wanted = plan.given(given)
+    if asked_for_help:
+        shown = {**wanted.changed(), **wanted.parameters(), "task": wanted.task}
+        _parser(plan, shown, description, options, command, without).print_help()
         raise SystemExit(0)
+    dataset = dataset_entry(wanted.dataset).demo if wanted.demo else wanted.dataset
+    names = {"script": plan.script.stem, "architecture": wanted.architecture, "dataset": dataset, "task": wanted.task}
     return Request(
-        wanted,
-        _config(wanted, given),
-        from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, given)}),
-        options,
-        "quiet" in given,
-        given,
+        options=from_plain(options, _only(options, {**wanted.changed(), **given})),
+        plan=wanted,
+        config=from_plain(RunConfig, {**_only(RunConfig, given), **names}),
+        parameters=from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, given)}),
+        quiet="quiet" in given,
+        given=tuple(given),
     )
 
 
-def add_worker_flags(group: argparse._ArgumentGroup) -> None:
-    """Flags of a command with many trainings."""
-    group.add_argument("--jobs", type=whole, default=1, metavar="N", help="trainings side by side [1]")
-    group.add_argument("--dask", metavar="ADDRESS", help="train on the Dask cluster of this scheduler instead")
-
-
-def add_config_flags(parser: Parser, *names: str) -> None:
-    """Flags of a command that trains nothing, for some fields of a run's configuration."""
+def add_flags(parser: Any, cls: type, names: Sequence[str], shown: Mapping[str, Any] | None = None) -> None:
+    """A flag for each of some fields of a checked dataclass; without being given it has no value."""
     for name in names:
-        _add_field(parser, name, fields_of(RunConfig)[name], None)
+        item = fields_of(cls)[name]
+        _add_field(parser, name, item, (shown or {}).get(name, item.default))
 
 
-def number(text: str) -> float:
-    """A flag's value as a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def whole(text: str) -> int:
-    """A flag's value as a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def _add_fields(group: argparse._ArgumentGroup, plan: Plan, shown: Mapping[str, Any]) -> None:
+def _parser(
+    plan: Plan,
+    shown: Mapping[str, Any],
+    description: str | None,
+    options: type[RunOptions],
+    command: str,
+    without: Sequence[str],
+) -> Parser:
+    made = Parser(description=description, add_help=False, argument_default=argparse.SUPPRESS)
+    made.prog += f" {command}".rstrip()
+    own = made.add_argument_group("this command")
+    own.add_argument("-h", "--help", action="store_true", help="show this and leave")
+    add_flags(own, options, [name for name in fields_of(options) if name != "worker"], shown)
+    own.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    running = made.add_argument_group("running")
     if plan.choice:
         for name, known in (("architecture", ARCHITECTURE_NAMES), ("dataset", DATASETS)):
             text = f"one of {', '.join(known)} [{getattr(plan, name)}]"
-            group.add_argument(f"--{name}", default=argparse.SUPPRESS, metavar="NAME", help=text)
-    for name, item in fields_of(RunConfig).items():
-        if name not in SET_BY_SCRIPTS:
-            _add_field(group, name, item, shown.get(name, item.default))
-    group.add_argument(
-        "--demo", action="store_true", default=argparse.SUPPRESS,
-        help="train on bundled data with a short schedule, without any download",
-    )  # fmt: skip
-    group.add_argument(
-        "--quiet", action="store_true", default=argparse.SUPPRESS, help="no progress, only the final table"
-    )
+            running.add_argument(f"--{name}", metavar="NAME", help=text)
+    add_flags(running, RunConfig, [name for name in fields_of(RunConfig) if name not in SET_BY_SCRIPTS], shown)
+    for name, text in SWITCHES.items():
+        running.add_argument(f"--{name}", action="store_true", help=text)
+    training = made.add_argument_group("training parameters")
+    names = [name for name in fields_of(TrainingParameters) if name not in without]
+    add_flags(training, TrainingParameters, names, shown)
+    return made
 
 
 def _add_field(group: Any, name: str, item: FieldInfo, default: Any) -> None:
@@ -240,11 +227,8 @@ def _only(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in fields_of(cls)}
 
 
-def _config(plan: Plan, given: Mapping[str, Any]) -> RunConfig:
-    """The run's configuration, with the bundled data for a demo."""
-    dataset = dataset_entry(plan.dataset).demo if plan.demo else plan.dataset
-    values = {"architecture": plan.architecture, "dataset": dataset, "task": plan.task}
-    return from_plain(RunConfig, {**_only(RunConfig, given), "script": plan.script.stem, **values})
+def _equal_vector(k0: float, tasks: int) -> tuple[float, ...]:
+    return (k0, *((1 - k0) / tasks,) * tasks)
 
 
 def _number(value: Any) -> float:
@@ -253,14 +237,3 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return 0.0
-
-
-def refuse_beside_resume(given: Mapping[str, Any]) -> None:
-    """Refuse further flags for a run that is continued: it has its own.
-
-    Raises:
-        UserError: naming them.
-    """
-    others = [f"--{'k' if name == 'w' else name}" for name in given if name != "quiet"]
-    if others:
-        raise UserError(f"--resume goes on with a run as it was started; not allowed beside it: {', '.join(others)}")

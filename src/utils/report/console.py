@@ -11,7 +11,6 @@ import numpy as np
 from tqdm import tqdm
 
 from src.utils.runs.results import Results
-from src.utils.runs.run import FinishedRun
 from src.utils.sparsity.metrics import RowCounts
 from src.utils.study.compare import Comparison
 from src.utils.study.pareto_study import Study
@@ -96,15 +95,14 @@ class ConsoleSweepObserver(SweepObserver):
             self._bar = None
 
 
-def show_run(run: FinishedRun, pictures: Iterable[Path]) -> None:
+def show_run(results: Results, files: Iterable[Path]) -> None:
     """Print the final table and the names of the files."""
-    results = run.results
     show_accuracies(results.task_names, results.test_accuracy, results.validation_accuracy)
     show_rows(results.rows)
     if results.reached_min_sparsRate is False:
         print("min_sparsRate was NOT reached")
     print(f"\n{results.seconds['total']:.1f} s in all, {results.seconds['epoch']:.2f} s per epoch")
-    show_files([*run.files, *pictures])
+    show_files(files)
 
 
 def show_accuracies(task_names: Sequence[str], test: Sequence[float], validation: Sequence[float]) -> None:

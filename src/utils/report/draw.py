@@ -28,4 +28,4 @@ def draw(folder: Path) -> list[Path]:
         return draw_run(folder)
     outcome = read_outcome(folder)
     own = _KINDS[outcome.kind](outcome) if outcome.kind in _KINDS else []
-    return [*own, *(path for point in outcome.points for path in draw_run(point.folder))]
+    return [*own, *(path for point in outcome.points for path in draw_run(point.results.folder))]

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from src.utils.files import read_torch
 from src.utils.report.diagram import draw_diagram
 from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, save, task_colour
-from src.utils.runs.config import read_start
+from src.utils.runs.config import HISTORY, MODEL, SAMPLES, Run
 from src.utils.runs.results import Samples, read_history, read_results, read_samples
 from src.utils.sparsity.metrics import RowCounts
 from src.utils.training.engine import EpochRecord
@@ -36,20 +36,21 @@ def draw_run(folder: Path) -> list[Path]:
     Raises:
         UserError: if there is none, or its files are damaged.
     """
-    files, results = read_start(folder).files, read_results(folder)
+    run, results = Run.read(folder), read_results(folder)
     title = f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
-    pictures = [files.picture("training")]
-    draw_history(pictures[0], read_history(files.history), results.task_names, title)
+    pictures = [run.picture("training")]
+    draw_history(pictures[0], read_history(folder / HISTORY), results.task_names, title)
     if results.k[0] > 0:
-        pictures.append(files.picture("rows"))
+        pictures.append(run.picture("rows"))
         draw_rows(pictures[-1], results.layers, f"{title}: rows of the sparse layers")
-    if files.samples.exists():
-        pictures.append(files.pictures.with_name("samples.png"))
-        draw_samples(pictures[-1], read_samples(files.samples), f"{results.dataset}: {', '.join(results.task_names)}")
-    if files.model_copy:
-        model = read_torch(files.model)
+    samples = folder / SAMPLES
+    if samples.exists():
+        pictures.append(run.pictures.with_name("samples.png"))
+        draw_samples(pictures[-1], read_samples(samples), f"{results.dataset}: {', '.join(results.task_names)}")
+    if run.model_copy:
+        model = read_torch(folder / MODEL)
         if "alphas" in model["state_dict"]:
-            pictures.append(files.pictures.with_name("MDMTN_diagram.png"))
+            pictures.append(run.pictures.with_name("MDMTN_diagram.png"))
             draw_diagram(pictures[-1], model["architecture"]["num_outs"], results.task_names)
     return pictures
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from src.utils.files import write_text
 from src.utils.report.fronts import draw_curves, draw_front, draw_front_3d
+from src.utils.runs.config import HISTORY
 from src.utils.runs.results import read_history
 from src.utils.study.pareto import Front
 from src.utils.study.pareto_study import Study
@@ -32,7 +33,7 @@ def _draw(study: Study) -> list[Path]:
         accuracies, points, 100 - study.errors.values, study.errors.mask, best, axes, f"{study.title}: accuracies",
         larger_is_better=True,
     )  # fmt: skip
-    histories = [read_history(point.folder / "history.csv") for point in study.points]
+    histories = [read_history(results.folder / HISTORY) for results in points]
     courses = [np.array([record.validation_accuracy for record in history]) for history in histories]
     draw_curves(curves, courses, [point.label for point in study.points], names, study.title)
     pictures = [losses, accuracies, curves]

@@ -20,6 +20,10 @@ from src.utils.training.parameters import TrainingParameters
 ROOT = Path(__file__).resolve().parents[3]
 OWN = "own"
 """Architecture of a network that the user built."""
+START, CHECKPOINT, HISTORY = "run.json", "checkpoint.pt", "history.csv"
+MODEL, SAMPLES, RESULTS = "model.pth", "samples.npz", "results.json"
+"""Files of a run: how it was started, its state after the last epoch (while it is unfinished), a row per epoch; the
+trained model, the first training images, and, once it is finished, what it reached."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -85,109 +89,85 @@ class RunConfig(Checked):
 
 
 @plain_dataclass(frozen=True)
-class RunFiles:
-    """Where a run's files are.
+class Run:
+    """A training and where its files are.
 
     Attributes:
-        folder: of the run, with its configuration, checkpoint, history, results and model.
-        model_copy: where the model is kept beside those of other runs; None for one run among many.
+        config, parameters: what is run.
+        folder: of its files, which have the names above.
         pictures: folder and beginning of the name of its pictures.
+        model_copy: where the model is kept beside those of other runs; None for one run among many.
     """
-
-    folder: Path
-    model_copy: Path | None
-    pictures: Path
-
-    @property
-    def config(self) -> Path:
-        """The run's configuration and parameters."""
-        return self.folder / "run.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """State after the last epoch, there while the run is unfinished."""
-        return self.folder / "checkpoint.pt"
-
-    @property
-    def history(self) -> Path:
-        """A row per epoch, written anew after each."""
-        return self.folder / "history.csv"
-
-    @property
-    def model(self) -> Path:
-        """The trained model."""
-        return self.folder / "model.pth"
-
-    @property
-    def samples(self) -> Path:
-        """The first training images, for a picture; not of one run among many."""
-        return self.folder / "samples.npz"
-
-    @property
-    def results(self) -> Path:
-        """The results file, there once the run is finished."""
-        return self.folder / "results.json"
-
-    def picture(self, what: str) -> Path:
-        """File of a picture."""
-        return self.pictures.with_name(f"{self.pictures.name}_{what}.png")
-
-
-@plain_dataclass(frozen=True)
-class Started:
-    """How a run was started: what its ``run.json`` holds."""
 
     config: RunConfig
     parameters: TrainingParameters
-    files: RunFiles
+    folder: Path
+    pictures: Path
+    model_copy: Path | None = None
 
+    @classmethod
+    def new(cls, config: RunConfig, parameters: TrainingParameters) -> Run:
+        """A run in a folder of its own."""
+        moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        folder = config.logs / config.script / f"{_name(config, parameters)}_{moment}"
+        return cls(config, parameters, folder, config.images / config.script, model_file(config, parameters))
 
-def write_start(start: Started) -> None:
-    """Write ``run.json``."""
-    files = start.files
-    places = {"model_copy": str(files.model_copy) if files.model_copy else None, "pictures": str(files.pictures)}
-    content = {"config": to_plain(start.config), "parameters": to_plain(start.parameters), "files": places}
-    write_json(files.config, content)
+    @classmethod
+    def among_many(cls, config: RunConfig, parameters: TrainingParameters, folder: Path) -> Run:
+        """A run with all its files in one folder."""
+        return cls(config, parameters, folder, folder / "run")
 
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """The run in a folder, as it was started.
 
-def read_start(folder: Path) -> Started:
-    """How the run in a folder was started.
+        Raises:
+            UserError: if there is none.
+        """
+        try:
+            content = json.loads((folder / START).read_text())
+            config = from_plain(RunConfig, content["config"])
+            parameters = from_plain(TrainingParameters, content["parameters"])
+            copy = content["model_copy"]
+            return cls(config, parameters, folder, Path(content["pictures"]), Path(copy) if copy else None)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{folder} holds no run of this version (no readable {START})") from error
 
-    Raises:
-        UserError: if there is none.
-    """
-    try:
-        content = json.loads((folder / "run.json").read_text())
-        copy, pictures = content["files"]["model_copy"], Path(content["files"]["pictures"])
-        return Started(
-            from_plain(RunConfig, content["config"]),
-            from_plain(TrainingParameters, content["parameters"]),
-            RunFiles(folder, Path(copy) if copy else None, pictures),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} holds no run of this version (no readable run.json)") from error
+    def save(self) -> None:
+        """Write down how the run is started."""
+        content = {"config": to_plain(self.config), "parameters": to_plain(self.parameters)}
+        copy = str(self.model_copy) if self.model_copy else None
+        write_json(self.folder / START, {**content, "pictures": str(self.pictures), "model_copy": copy})
 
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.folder.name
 
-def run_name(config: RunConfig, parameters: TrainingParameters) -> str:
-    """Preference vector and seed, as they appear in names of files."""
-    return f"k{'_'.join(f'{value:.10g}' for value in parameters.w)}_seed{config.seed}"
+    @property
+    def finished(self) -> bool:
+        """Whether its results are there."""
+        return (self.folder / RESULTS).exists()
+
+    @property
+    def written(self) -> list[Path]:
+        """The files it has left, without pictures."""
+        places = [*(self.folder / name for name in (RESULTS, HISTORY, MODEL, SAMPLES)), self.model_copy]
+        return [path for path in places if path and path.exists()]
+
+    def picture(self, kind: str) -> Path:
+        """File of a picture."""
+        return self.pictures.with_name(f"{self.pictures.name}_{kind}.png")
 
 
 def model_file(config: RunConfig, parameters: TrainingParameters) -> Path:
     """Where a run's model is kept beside those of other runs."""
     task = "" if config.task is None else f"_task{config.task}"
     method = "" if parameters.method == "Chebyshev" else f"_{parameters.method}"
-    what = f"{config.architecture}{method}_{config.dataset}{task}"
-    return config.root / config.mod_logdir / f"{what}_{run_name(config, parameters)}_model{parameters.num_model}.pth"
+    model = f"{config.architecture}{method}_{config.dataset}{task}_{_name(config, parameters)}"
+    return config.root / config.mod_logdir / f"{model}_model{parameters.num_model}.pth"
 
 
-def new_files(config: RunConfig, parameters: TrainingParameters) -> RunFiles:
-    """Name the files of a new run."""
-    moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    folder = config.logs / config.script / f"{run_name(config, parameters)}_{moment}"
-    return RunFiles(folder, model_file(config, parameters), config.images / config.script)
-
-
-def files_among_many(folder: Path) -> RunFiles:
-    """The files of one run among many: all are in its folder."""
-    return RunFiles(folder, None, folder / "run")
+def _name(config: RunConfig, parameters: TrainingParameters) -> str:
+    """Preference vector and seed, as they appear in names of files."""
+    return f"k{'_'.join(f'{value:.10g}' for value in parameters.w)}_seed{config.seed}"

@@ -15,6 +15,7 @@ import numpy as np
 from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import read_npz, write_csv, write_json, write_npz
+from src.utils.runs.config import RESULTS
 from src.utils.sparsity.metrics import RowCounts, total
 from src.utils.training.engine import EpochRecord
 from src.utils.training.method import MethodState
@@ -27,6 +28,7 @@ class Results:
     """What a finished run reached; ``results.json`` has these names, and the rates of ``rows`` and ``all_layers``.
 
     Attributes:
+        folder: where the files of the run are.
         script, architecture, dataset, task, task_names, k: what was run.
         test_accuracy, validation_accuracy: percent per task.
         validation_losses: mean per task.
@@ -42,6 +44,7 @@ class Results:
         parameters, seed, data_seed, device, versions: what it depends on.
     """
 
+    folder: Path
     script: str
     architecture: str
     dataset: str
@@ -99,7 +102,7 @@ class Results:
     def as_plain(self) -> dict[str, Any]:
         """Plain values for ``results.json`` and for the file of the model."""
         content: dict[str, Any] = {}
-        for item in fields(self):
+        for item in fields(self)[1:]:  # the folder is where they are
             value = getattr(self, item.name)
             content |= _PARTS[item.name](self) if item.name in _PARTS else {item.name: value}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in content.items()}
@@ -123,9 +126,9 @@ _PARTS = {
 }
 
 
-def write_results(path: Path, results: Results) -> None:
-    """Write ``results.json``."""
-    write_json(path, results.as_plain())
+def write_results(results: Results) -> None:
+    """Write ``results.json`` into the run's folder."""
+    write_json(results.folder / RESULTS, results.as_plain())
 
 
 def read_results(folder: Path) -> Results:
@@ -134,19 +137,20 @@ def read_results(folder: Path) -> Results:
     Raises:
         UserError: if they cannot be read.
     """
-    path = folder / "results.json"
+    path = folder / RESULTS
     try:
-        return _results(json.loads(path.read_text()))
+        return _results(folder, json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged or of another version: delete {folder} and start again") from error
 
 
-def _results(content: Mapping[str, Any]) -> Results:
+def _results(folder: Path, content: Mapping[str, Any]) -> Results:
     derived = ("test_accuracy_mean", "weighted_objectives", "lambda", *RATES, *(f"{name}_all_layers" for name in RATES))
     known = {item.name for item in fields(Results)} | set(derived)
     details = {name: value for name, value in content.items() if name not in known}
     counts = [item.name for item in fields(RowCounts)]
     made: dict[str, Any] = {
+        "folder": folder,
         "state": MethodState(content["weighted_objectives"], content["lambda"], details),
         "layers": {n: RowCounts(**{c: layer[c] for c in counts}) for n, layer in content["layers"].items()},
         "all_layers": {name: content[f"{name}_all_layers"] for name in RATES},

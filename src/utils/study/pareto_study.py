@@ -7,37 +7,21 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
-from src.utils.runs.config import RunConfig
 from src.utils.study.pareto import Front, Mask, epsilon_non_dominated, front_of
 from src.utils.study.preference_vectors import preference_family
 from src.utils.study.start_models import StartModel
-from src.utils.study.sweep import Outcome, Point, SweepObserver, run_sweep
+from src.utils.study.sweep import Basis, Outcome, Point, run_sweep
 from src.utils.study.trials import spread_values, trials_of
-from src.utils.study.workers import Workers
-from src.utils.training.parameters import TrainingParameters
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Sides and origin of the boxes of epsilon-dominance, in units of loss.
-
-    Raises:
-        UserError: for boxes that have no meaning.
-    """
+    """Sides and origin of the boxes of epsilon-dominance, in units of loss."""
 
     box: float = 1e-2
     box_origin: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.box) and self.box > 0 and np.isfinite(self.box_origin)):
-            raise UserError(
-                f"box and box_origin are {self.box} and {self.box_origin}; allowed: a number > 0 and any finite number"
-            )
 
 
 @dataclass(frozen=True)
@@ -103,48 +87,35 @@ def study_of(outcome: Outcome) -> Study:
 
 
 def pareto_study(
-    config: RunConfig,
-    parameters: TrainingParameters,
-    starts: Sequence[StartModel],
-    data: MultiTaskDataset,
-    workers: Workers,
-    observer: SweepObserver,
-    *,
-    resolution: int | None = None,
-    boxes: Boxes | None = None,
+    basis: Basis, starts: Sequence[StartModel], *, resolution: int | None = None, boxes: Boxes | None = None
 ) -> Study:
     """Train from each network for every preference vector of its k0, its zero rows held, and analyse the points.
 
     Leaves the table ``front.csv`` and the summary ``study.json``.
 
     Args:
-        config: of the runs.
-        parameters: of the runs; ``w`` is replaced by each vector, and those of GROWL by the start model's.
+        basis: whose ``w`` is replaced by each vector, and whose parameters of GROWL by the start model's.
         starts: networks to start from, one per k0.
-        data: that ``config`` names.
-        workers: who trains.
-        observer: told of the progress.
         resolution: of a lattice over the tasks; None takes the family of two tasks.
         boxes: of epsilon-dominance.
 
     Raises:
         UserError: if no vector could be trained, or what was found cannot be analysed.
     """
+    config, parameters = basis.config, basis.parameters
     trials = [
         trial
         for start in starts
         for trial in trials_of(
             replace(config, model=str(start.path)),
             parameters.changed(Sparsity_study=False, **start.growl),
-            [{"w": k} for k in preference_family(start.k0, len(data.task_names), resolution)],
+            [{"w": k} for k in preference_family(start.k0, len(basis.data.task_names), resolution)],
         )
     ]
-    settings = {
-        "starts": [{**asdict(start), "path": start.path.name} for start in starts],
-        "boxes": asdict(boxes or Boxes()),
-    }
+    models = [{**asdict(start), "path": start.path.name} for start in starts]
+    settings = {"starts": models, "boxes": asdict(boxes or Boxes())}
     label = f"pareto_{config.architecture}_{config.dataset}"
-    outcome = run_sweep("study", label, trials, data, workers, observer, pictures=config.script, settings=settings)
+    outcome = run_sweep("study", label, basis, trials, pictures=config.script, settings=settings)
     try:
         study = study_of(outcome)
         write_csv(outcome.folder / "front.csv", [_row(study, place) for place in range(len(study.points))])

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
-from src.utils.runs.config import RunConfig
-from src.utils.study.sweep import Outcome, SweepObserver, run_sweep
-from src.utils.study.trials import trials_of
-from src.utils.study.workers import Workers
-from src.utils.training.parameters import TrainingParameters
+from src.utils.study.sweep import Basis, Outcome, run_sweep
 
 
 @dataclass(frozen=True)
@@ -47,41 +42,20 @@ def statistics_of(outcome: Outcome) -> Statistics:
     return Statistics((*outcome.results[0].task_names, "mean"), np.array(rows))
 
 
-def repeat(
-    config: RunConfig,
-    parameters: TrainingParameters,
-    repetitions: int,
-    data: MultiTaskDataset,
-    workers: Workers,
-    observer: SweepObserver,
-) -> Outcome:
-    """Train from ``config.seed``, ``config.seed + 1``, ...; repetition r depends on nothing but its seed.
+def repeat(basis: Basis, repetitions: int) -> Outcome:
+    """Train from the configuration's seed and those that follow; repetition r depends on nothing but its seed.
 
     Leaves the table ``repetitions.csv`` and ``repetitions.json``. More repetitions later take over those there are.
-
-    Args:
-        config, parameters: of the runs.
-        repetitions: how many, 1 or more.
-        data: that ``config`` names.
-        workers: who trains.
-        observer: told of the progress.
 
     Raises:
         UserError: if the runs cannot be as asked for, or no repetition could be finished.
     """
     if repetitions < 1:
         raise UserError(f"repetitions is {repetitions}; allowed: 1 or more")
-    seeds = [{"seed": config.seed + number} for number in range(repetitions)]
-    outcome = run_sweep(
-        "repetitions",
-        config.script,
-        trials_of(config, parameters, seeds),
-        data,
-        workers,
-        observer,
-        identity=trials_of(replace(config, seed=0), parameters, [{}]),
-        pictures=config.script,
-    )
+    script, first = basis.config.script, basis.config.seed
+    trials = basis.trials([{"seed": first + number} for number in range(repetitions)])
+    identity = basis.trials([{"seed": 0}])
+    outcome = run_sweep("repetitions", script, basis, trials, identity=identity, pictures=script)
     found, trained = statistics_of(outcome), [point.candidate["seed"] for point in outcome.points]
     rows = zip(trained, found.accuracies.tolist(), strict=True)
     table = [{"seed": seed, **dict(zip(found.names, row, strict=True))} for seed, row in rows]

@@ -6,53 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from Data_loaders.datasets import MultiTaskDataset
 from src.utils.files import copy_file, write_csv
-from src.utils.runs.config import RunConfig, model_file
-from src.utils.study.sweep import Outcome, Point, SweepObserver, run_sweep
-from src.utils.study.trials import Candidate, spread_values, trials_of
-from src.utils.study.workers import Workers
-from src.utils.training.parameters import TrainingParameters
+from src.utils.runs.config import MODEL, model_file
+from src.utils.study.sweep import Basis, Outcome, Point, run_sweep
+from src.utils.study.trials import Candidate, spread_values
 
 
-def search(
-    config: RunConfig,
-    parameters: TrainingParameters,
-    candidates: Sequence[Candidate],
-    data: MultiTaskDataset,
-    workers: Workers,
-    observer: SweepObserver,
-) -> Outcome:
+def search(basis: Basis, candidates: Sequence[Candidate]) -> Outcome:
     """Train every candidate and leave the table ``search.csv``; ``best`` of the outcome is the place of the best one.
-
-    Args:
-        config, parameters: of the runs; each candidate's values replace those of them.
-        candidates: to be trained.
-        data: that ``config`` names.
-        workers: who trains.
-        observer: told of the progress.
 
     Raises:
         UserError: if a candidate cannot be trained as asked for, or none could be.
     """
+    config = basis.config
     task = "" if config.task is None else f"_task{config.task}"
     label = f"search_{config.architecture}_{config.dataset}{task}"
-    outcome = run_sweep("search", label, trials_of(config, parameters, candidates), data, workers, observer)
+    outcome = run_sweep("search", label, basis, basis.trials(candidates))
     write_csv(outcome.folder / "search.csv", [_row(point) for point in outcome.points])
     return outcome
 
 
-def keep_best(config: RunConfig, parameters: TrainingParameters, outcome: Outcome) -> Path:
-    """Copy the best model of a search over training parameters to ``mod_logdir``; arguments as in :func:`search`."""
+def keep_best(basis: Basis, outcome: Outcome) -> Path:
+    """Copy the best model of a search over training parameters to ``mod_logdir``."""
     best = outcome.points[outcome.best]
-    model = model_file(config, parameters.changed(**best.candidate))
-    copy_file(best.folder / "model.pth", model)
+    model = model_file(basis.config, basis.parameters.changed(**best.candidate))
+    copy_file(best.results.folder / MODEL, model)
     return model
 
 
 def _row(point: Point) -> dict[str, Any]:
-    row = spread_values(point.candidate)
+    row, results = spread_values(point.candidate), point.results
     for name in ("validation_accuracy", "test_accuracy"):
-        row |= {f"{name}_{task}": value for task, value in enumerate(getattr(point.results, name), start=1)}
-    results = point.results
+        row |= {f"{name}_{task}": value for task, value in enumerate(getattr(results, name), start=1)}
     return row | {"sparsity_rate": results.sparsity_rate, "reached_min_sparsRate": results.reached_min_sparsRate}

@@ -18,12 +18,13 @@ from typing import Any
 from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, write_json
-from src.utils.runs.config import files_among_many
+from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
+from src.utils.runs.problem import check_run
 from src.utils.runs.results import Results, read_results
-from src.utils.runs.run import Run
-from src.utils.study.trials import Candidate, Trial, fingerprint, shown_name, shown_value
+from src.utils.study.trials import Candidate, Trial, fingerprint, shown_name, shown_value, trials_of
 from src.utils.study.worker import POLL_SECONDS
 from src.utils.study.workers import Failure, Workers, train_runs
+from src.utils.training.parameters import TrainingParameters
 
 RECORD = "sweep.json"
 
@@ -33,7 +34,6 @@ class Point:
     """A finished training of a sweep."""
 
     candidate: Candidate
-    folder: Path
     results: Results
 
     @property
@@ -93,13 +93,33 @@ class SweepObserver:
         """No more is to come of this sweep."""
 
 
+@dataclass(frozen=True)
+class Basis:
+    """What all trainings of a sweep share, and who does the work.
+
+    Attributes:
+        config, parameters: of the runs, but for what sets them apart.
+        data: that ``config`` names.
+        workers: who trains.
+        observer: told of the progress.
+    """
+
+    config: RunConfig
+    parameters: TrainingParameters
+    data: MultiTaskDataset
+    workers: Workers
+    observer: SweepObserver
+
+    def trials(self, candidates: Sequence[Candidate]) -> list[Trial]:
+        """A trial per candidate."""
+        return trials_of(self.config, self.parameters, candidates)
+
+
 def run_sweep(
     kind: str,
     label: str,
+    basis: Basis,
     trials: Sequence[Trial],
-    data: MultiTaskDataset,
-    workers: Workers,
-    observer: SweepObserver,
     *,
     identity: Sequence[Trial] | None = None,
     pictures: str | None = None,
@@ -114,35 +134,33 @@ def run_sweep(
     Args:
         kind: what the sweep is for.
         label: beginning of the folder's name.
-        trials: with unique names; everything that cannot be trained as asked for is refused before any work.
-        data: that their configurations name.
-        workers: who does the work.
-        observer: told of the progress.
+        basis: of the trials.
+        trials: with unique names.
         identity: trials that the checksum is made of; None takes all.
         pictures: beginning of the pictures' names; None is the folder's name.
         settings: further values that the kind needs to be drawn.
 
     Raises:
-        UserError: if a trial cannot be trained as asked for, the Dask cluster cannot be used, a folder not be written
-            to, or no trial could be finished.
+        UserError: if a trial cannot be trained as asked for, the Dask cluster cannot be used, or a folder not be
+            written to, all before any work; or if no trial could be finished.
     """
-    first = trials[0].config
-    folder = first.logs / f"{label}_{fingerprint(identity or trials, data)}"
+    config, observer = basis.config, basis.observer
+    folder = config.logs / f"{label}_{fingerprint(identity or trials, basis.data)}"
     runs = _runs(folder, trials)
-    for place in (folder, first.images, first.root / first.mod_logdir):
+    for place in (folder, config.images, config.root / config.mod_logdir):
         check_writable(place)
     _announce(folder, label, runs, observer)
     for model in {trial.config.model for trial in trials if trial.config.model is not None}:
         copy_file(Path(model), folder / Path(model).name)
     record: dict[str, Any] = {
         "kind": kind,
-        "pictures": str(first.images / (pictures or folder.name)),
+        "pictures": str(config.images / (pictures or folder.name)),
         "trials": [{"name": trial.name, "candidate": dict(trial.candidate)} for trial in trials],
         "settings": dict(settings or {}),
     }
     write_json(folder / RECORD, {**record, "failures": []})
     with _watching(runs, observer):
-        failures = train_runs(folder, [run for run in runs if not run.finished], workers, observer.message)
+        failures = train_runs(folder, [run for run in runs if not run.finished], basis.workers, observer.message)
     write_json(folder / RECORD, {**record, "failures": [asdict(failure) for failure in failures]})
     if len(failures) == len(trials):
         raise UserError(f"none of {len(trials)} trainings could be finished: {failures[0].reason}")
@@ -158,9 +176,9 @@ def read_outcome(folder: Path) -> Outcome:
     try:
         content = json.loads((folder / RECORD).read_text())
         points = tuple(
-            Point(_with_tuples(trial["candidate"]), folder / trial["name"], read_results(folder / trial["name"]))
+            Point(_with_tuples(trial["candidate"]), read_results(folder / trial["name"]))
             for trial in content["trials"]
-            if (folder / trial["name"] / "results.json").exists()
+            if (folder / trial["name"] / RESULTS).exists()
         )
         failures = tuple(Failure(**failure) for failure in content["failures"])
         return Outcome(content["kind"], folder, Path(content["pictures"]), points, failures, content["settings"])
@@ -176,8 +194,8 @@ def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
     runs = []
     for trial in trials:
         model = trial.config.model and str(folder / Path(trial.config.model).name)
-        config = replace(trial.config, model=model)
-        runs.append(Run(config, trial.parameters, files_among_many(folder / trial.name)))
+        check_run(trial.config, trial.parameters)
+        runs.append(Run.among_many(replace(trial.config, model=model), trial.parameters, folder / trial.name))
     return runs
 
 
@@ -201,8 +219,8 @@ def _watching(runs: Sequence[Run], observer: SweepObserver) -> Iterator[None]:
         for run in runs:
             if run not in ended and run.finished:
                 ended.append(run)
-                observer.trial_ends(len(ended), len(runs), run.name, read_results(run.files.folder))
-        done = sum(run.parameters.epochs if run in ended else _count_rows(run.files.history) for run in runs)
+                observer.trial_ends(len(ended), len(runs), run.name, read_results(run.folder))
+        done = sum(run.parameters.epochs if run in ended else _count_rows(run.folder / HISTORY) for run in runs)
         observer.progress(done, sum(run.parameters.epochs for run in runs))
 
     def watch() -> None:

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
-from src.utils.runs.config import RunConfig
-from src.utils.study.sweep import SweepObserver, run_sweep
-from src.utils.study.trials import trials_of
-from src.utils.study.workers import Workers
-from src.utils.training.parameters import TrainingParameters
+from src.utils.runs.config import MODEL
+from src.utils.study.sweep import Basis, run_sweep
 
 
-def train_teachers(
-    config: RunConfig,
-    parameters: TrainingParameters,
-    data: MultiTaskDataset,
-    workers: Workers,
-    observer: SweepObserver,
-) -> tuple[str, ...]:
+def train_teachers(basis: Basis) -> tuple[str, ...]:
     """Files of a trained single-task network per task; those trained before are taken as they are.
 
     Args:
-        config: of the student.
-        parameters: of the teachers' training.
-        data: that ``config`` names.
-        workers: who trains.
-        observer: told of the progress.
+        basis: with the configuration of the student and the parameters of the teachers.
 
     Raises:
         UserError: if a teacher could not be trained.
     """
-    single = replace(config, architecture="STL", model=None, teachers=())
-    trials = trials_of(single, parameters, [{"task": task} for task in range(len(data.task_names))])
-    outcome = run_sweep("teachers", f"teachers_{config.dataset}", trials, data, workers, observer)
+    single = replace(basis, config=replace(basis.config, architecture="STL", model=None, teachers=()))
+    trials = single.trials([{"task": task} for task in range(len(basis.data.task_names))])
+    outcome = run_sweep("teachers", f"teachers_{basis.config.dataset}", single, trials)
     for failure in outcome.failures:
         raise UserError(f"the teacher {failure.name} failed: {failure.reason}")
-    return tuple(str(point.folder / "model.pth") for point in outcome.points)
+    return tuple(str(results.folder / MODEL) for results in outcome.results)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.utils.errors import UserError
-from src.utils.runs.config import ROOT
-from src.utils.runs.run import Run
+from src.utils.runs.config import ROOT, Run
 from src.utils.study.worker import STOP, End, train_apart
 
 DASK_SECONDS = 10
@@ -81,7 +80,7 @@ def train_runs(
 
 def _work(runs: Sequence[Run], script: str, executor: Executor, message: Callable[[str], None]) -> tuple[Failure, ...]:
     attempts = dict.fromkeys((run.name for run in runs), 1)
-    waiting: dict[Future[End], Run] = {executor.submit(train_apart, script, str(run.files.folder)): run for run in runs}
+    waiting: dict[Future[End], Run] = {executor.submit(train_apart, script, str(run.folder)): run for run in runs}
     reasons: dict[str, str] = {}
     while waiting:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -89,7 +88,7 @@ def _work(runs: Sequence[Run], script: str, executor: Executor, message: Callabl
             if end.died and attempts[run.name] < ATTEMPTS:
                 message(f"{run.name}: {end.reason}; tried again")
                 attempts[run.name] += 1
-                waiting[executor.submit(train_apart, script, str(run.files.folder))] = run
+                waiting[executor.submit(train_apart, script, str(run.folder))] = run
             elif end.reason is not None:
                 reasons[run.name] = end.reason + (f", {ATTEMPTS} times" if end.died else "")
     return tuple(Failure(run.name, reasons[run.name]) for run in runs if run.name in reasons)

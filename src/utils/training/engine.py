@@ -234,14 +234,15 @@ class Trainer:
         return self.finished[phase.name]
 
     def resume(self) -> None:
-        """Read the checkpoint; the next calls of :meth:`run` go on from there.
+        """Read the checkpoint, if there is one; the next calls of :meth:`run` go on from there.
 
         The network keeps its initial weights until then, which a phase's rule for the rows may depend on.
 
         Raises:
             CheckpointError: if the checkpoint is damaged or not of this network, method and version.
         """
-        assert self.checkpoint is not None
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
         try:
             saved = read_torch(self.checkpoint)
         except UserError as error:

@@ -1,0 +1,115 @@
+"""The commands: each reads its flags, and imports what works only when they are good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from src.utils.command_line.flags import Plan, Request, add_flags, read_flags
+from src.utils.command_line.options import (
+    RepeatOptions,
+    RunOptions,
+    SearchedOptions,
+    SearchOptions,
+    StudyOptions,
+    TaughtOptions,
+)  # fmt: skip
+from src.utils.command_line.parser import Parser
+from src.utils.runs.config import RunConfig
+from src.utils.training.defaults import SEARCH_BEFORE, STUDY, WITH_TEACHERS
+
+# What a study sets itself, or does not use: it trains the tasks from a sparse model.
+_NOT_IN_A_STUDY = (
+    *("w", "num_tasks", "skip_layer", "is_search", "Sparsity_study", "max_iter_search", "max_iter_retrain"),
+    *("min_sparsRate", "max_layerSRate", "sim_preference", "growl_type", "beta1", "beta2", "num_model"),
+)
+
+
+def train(plan: Plan, arguments: Sequence[str], description: str | None) -> None:
+    """Train one network and test it."""
+    _train(read_flags(plan, arguments, description, RunOptions), "train")
+
+
+def repeat(plan: Plan, arguments: Sequence[str], description: str | None, repetitions: int) -> None:
+    """Train the same from several seeds."""
+    plan = replace(plan, defaults={"repetitions": repetitions, **plan.defaults}, in_demo={"repetitions": 2})
+    _train(read_flags(plan, arguments, description, RepeatOptions), "repeat_training")
+
+
+def search(plan: Plan, arguments: Sequence[str]) -> None:
+    """Train a network for each of a family of preference vectors and keep the best."""
+    plan = replace(plan, defaults={"k0": 1e-3})
+    without = ("w", "num_tasks")
+    request = read_flags(plan, arguments, search.__doc__, SearchOptions, command="search", without=without)
+    _train(request, "search_preferences")
+
+
+def search_and_train(
+    plan: Plan, arguments: Sequence[str], description: str | None, candidates: Sequence[Mapping[str, Any]]
+) -> None:
+    """Search over candidates with short trainings, then train with the best."""
+    usual = SEARCH_BEFORE[plan.architecture if plan.architecture in SEARCH_BEFORE else plan.method]
+    short = {"search_max_iter": usual["max_iter"], "search_train_share": usual["train_share"]}
+    in_demo = {"search_max_iter": 1, "search_train_share": 1.0}
+    plan = replace(plan, defaults={**short, **plan.defaults}, in_demo=in_demo)
+    without = ("method", *dict.fromkeys(name for candidate in candidates for name in candidate))
+    options = TaughtOptions if plan.method in WITH_TEACHERS else SearchedOptions
+    _train(read_flags(plan, arguments, description, options, without=without), "search_and_train", candidates)
+
+
+def study(plan: Plan, arguments: Sequence[str], description: str | None) -> None:
+    """Study the Pareto front of a sparse network."""
+    plan = replace(plan, defaults={"Sparsity_study": False, **STUDY, **plan.defaults}, in_demo={"max_iter": 3})
+    request = read_flags(plan, arguments, description, StudyOptions, without=_NOT_IN_A_STUDY)
+    if request.options.resume is not None:
+        _train(request, "go_on")
+        return
+    from src.utils.command_line import studying
+
+    studying.study(request)
+
+
+def test(arguments: Sequence[str]) -> None:
+    """Test a saved model on the test data of its data set."""
+    parser = Parser(prog="Train_and_Test.py test", description=test.__doc__)
+    parser.add_argument("model", type=Path, help="model file")
+    add_flags(parser, RunConfig, ("device", "data_dir"))
+    flags = vars(parser.parse_args(arguments))
+    from src.utils.command_line import looking
+
+    looking.test_model(flags.pop("model"), flags)
+
+
+def compare(arguments: Sequence[str]) -> None:
+    """Draw the fronts of several studies, searches, repetitions or runs in one picture."""
+    parser = Parser(prog="Train_and_Test.py compare", description=compare.__doc__)
+    parser.add_argument("folder", type=Path, nargs="+", help="folder under logs/ of what is compared")
+    parser.add_argument("--name", default="comparison", help="of the pictures and the table [comparison]")
+    add_flags(parser, RunConfig, ("output_dir",))
+    flags = parser.parse_args(arguments)
+    from src.utils.command_line import looking
+
+    looking.compare_folders(flags.folder, flags.name, getattr(flags, "output_dir", None))
+
+
+def draw(arguments: Sequence[str]) -> None:
+    """Draw anew what a run, search, study or repetitions draw at their end, from their files alone."""
+    parser = Parser(prog="Train_and_Test.py draw", description=draw.__doc__)
+    parser.add_argument("folder", type=Path, help="folder under logs/")
+    flags = parser.parse_args(arguments)
+    from src.utils.command_line import looking
+
+    looking.draw_folder(flags.folder)
+
+
+def _train(request: Request[Any], work: str, *others: Any) -> None:
+    """Do the work of that name, or go on with the run that ``--resume`` names."""
+    from src.utils.command_line import training
+
+    if request.options.resume is not None:
+        training.go_on(request)
+    else:
+        do: Callable[..., None] = getattr(training, work)
+        do(request, *others)

@@ -1,0 +1,57 @@
+"""The commands that train nothing: test a model, compare fronts, draw anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from Data_loaders.loaders import make_splits
+from src.models.registry import SavedModel, load_model
+from src.utils.checked import from_plain
+from src.utils.errors import UserError
+from src.utils.report.console import ConsoleObserver, show_accuracies, show_comparison, show_files, show_rows
+from src.utils.report.draw import draw
+from src.utils.report.fronts import draw_comparison
+from src.utils.runs.config import ROOT, RunConfig
+from src.utils.runs.problem import architecture_for, load_dataset, torch_device
+from src.utils.sparsity.metrics import count_layers, total
+from src.utils.study.compare import compare
+from src.utils.training.arithmetic import run_arithmetic
+from src.utils.training.engine import evaluate
+
+
+@run_arithmetic()
+def test_model(path: Path, places: Mapping[str, Any]) -> None:
+    """Test a saved model on the test data of its data set, where the flags ``places`` say."""
+    saved = load_model(path)
+    config, skip_layer = _trained_on(path, saved, places)
+    dataset = load_dataset(config, ConsoleObserver(quiet=False))
+    if saved.architecture != architecture_for(config, dataset):
+        raise UserError(f"{path} holds another network than {dataset.name} is for: train the model again")
+    splits, network = make_splits(dataset, torch_device(config)), saved.network.to(torch_device(config))
+    layers = network.growl_layers(skip_layer)
+    test, validation = evaluate(network, splits.test), evaluate(network, splits.validation)
+    show_accuracies(dataset.task_names, test.accuracy, validation.accuracy)
+    show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
+
+
+def _trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:
+    """The configuration that names the model's data, and its ``skip_layer``."""
+    try:
+        data = {name: saved.results[name] for name in ("dataset", "task", "data_seed")}
+        names = {"script": "test", "architecture": saved.architecture.name}
+        return from_plain(RunConfig, {**names, **data, **places}), int(saved.parameters["skip_layer"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say what it was trained on ({error}): train the model again") from error
+
+
+def compare_folders(folders: list[Path], name: str, output_dir: str | None) -> None:
+    """Draw the fronts of several folders in one picture."""
+    comparison = compare(folders, Path(output_dir).resolve() if output_dir else ROOT, name)
+    show_comparison(comparison, draw_comparison(comparison))
+
+
+def draw_folder(folder: Path) -> None:
+    """Draw anew what a run, search, study or repetitions draw at their end."""
+    show_files(draw(folder))

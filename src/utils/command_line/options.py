@@ -1,0 +1,68 @@
+"""The flags that commands have beside those of a run: checked dataclasses, like the training parameters."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from src.utils.checked import CHECKED, Checked
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class RunOptions(Checked):
+    """Of one training."""
+
+    resume: str | None = Field(default=None, description="go on with the interrupted run in this folder")
+    worker: bool = Field(default=False, description="for the processes of a sweep")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class SweepOptions(RunOptions):
+    """Of many trainings."""
+
+    jobs: int = Field(default=1, ge=1, description="trainings side by side")
+    dask: str | None = Field(default=None, description="train on the Dask cluster of this scheduler instead")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class RepeatOptions(SweepOptions):
+    """Of repetitions."""
+
+    repetitions: int = Field(default=10, ge=1, description="trainings, each from its own seed")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class SearchOptions(SweepOptions):
+    """Of a search over preference vectors."""
+
+    k0: float = Field(default=1e-3, ge=0, lt=1, description="preference of the sparsity objective")
+    resolution: int | None = Field(
+        default=None, ge=1, description="train a lattice of this resolution over the tasks instead"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class SearchedOptions(SweepOptions):
+    """Of a search over parameters that comes before a training."""
+
+    search_max_iter: int = Field(default=2, ge=1, description="iterations of a search training")
+    search_train_share: float = Field(default=0.2, gt=0, le=1, description="share of the images in it")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class TaughtOptions(SearchedOptions):
+    """Of a search whose trainings learn from teachers."""
+
+    teacher_max_iter: int | None = Field(default=None, ge=1, description="iterations of the teachers")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class StudyOptions(SweepOptions):
+    """Of a Pareto-front study."""
+
+    k0: tuple[float, ...] = Field(default=(), description="study the best models of each of these k0 together")
+    resolution: int | None = Field(
+        default=None, ge=1, description="a lattice of this resolution over the tasks as vectors"
+    )
+    box: float = Field(default=1e-2, gt=0, description="epsilon-dominance: side of the boxes, loss")
+    box_origin: float = Field(default=0.0, description="epsilon-dominance: a corner of the boxes")

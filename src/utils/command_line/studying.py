@@ -1,0 +1,64 @@
+"""The command that studies the Pareto front of a sparse network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from src.utils.command_line.flags import Request
+from src.utils.command_line.options import StudyOptions
+from src.utils.command_line.training import basis_of, leave_if_failed
+from src.utils.errors import UserError
+from src.utils.report.console import ConsoleObserver, show_study
+from src.utils.report.study_report import report_study
+from src.utils.runs.problem import check_run
+from src.utils.runs.run import start_or_go_on
+from src.utils.study.pareto_study import Boxes, pareto_study
+from src.utils.study.preference_vectors import preference_family
+from src.utils.study.start_models import StartModel, find_start_model, read_start_model
+from src.utils.study.sweep import SweepObserver
+from src.utils.training.parameters import TrainingParameters
+
+DEMO_K0 = 1e-2
+
+
+def study(request: Request[StudyOptions]) -> None:
+    """Train from a sparse model for every preference vector, analyse and report."""
+    options, config = request.options, request.config
+    check_run(replace(config, model=config.model or "to be found"), request.parameters)
+    for k0 in (DEMO_K0, *options.k0):
+        preference_family(k0, request.parameters.tasks, options.resolution)
+    basis = basis_of(request)
+    starts = _start_models(request, basis.observer)
+    basis = replace(basis, config=replace(config, model=None))
+    boxes = Boxes(options.box, options.box_origin)
+    found = pareto_study(basis, starts, resolution=options.resolution, boxes=boxes)
+    show_study(found, report_study(found))
+    leave_if_failed(found.outcome)
+
+
+def _start_models(request: Request[StudyOptions], observer: SweepObserver) -> list[StartModel]:
+    """The file that is named, or the best model; with several k0 the best of each. A demonstration makes its own."""
+    config, k0s = request.config, request.options.k0
+    if config.model is not None:
+        if k0s:
+            raise UserError(f"k0 is {list(k0s)}; allowed with --model: none, the model has its own")
+        return [read_start_model(Path(config.model), config)]
+    maker = config.script.replace("Pareto_front_study", "Example") + "_withSparsity.py"
+    starts = []
+    for k0 in dict.fromkeys(k0s) or [None]:
+        try:
+            starts.append(find_start_model(config, maker, k0, observer))
+        except UserError:
+            if not request.plan.demo:
+                raise
+            _make_demo_model(request, DEMO_K0 if k0 is None else k0)
+            starts.append(find_start_model(config, maker, k0, observer))
+    return starts
+
+
+def _make_demo_model(request: Request[StudyOptions], k0: float) -> None:
+    """Train the sparse network that a demonstration of the study starts from."""
+    k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
+    parameters = TrainingParameters(**replace(request.plan, k=k, defaults={}, in_demo={}).parameters())
+    start_or_go_on(request.config, parameters, ConsoleObserver(quiet=request.quiet))

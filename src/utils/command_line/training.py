@@ -1,0 +1,140 @@
+"""The commands that train: one network, the same from several seeds, with the best of some parameters."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.utils.command_line.flags import Request
+from src.utils.command_line.options import (
+    RepeatOptions,
+    RunOptions,
+    SearchedOptions,
+    SearchOptions,
+    SweepOptions,
+    TaughtOptions,
+)
+from src.utils.errors import FAILED, UserError
+from src.utils.report.console import (
+    ConsoleObserver,
+    ConsoleSweepObserver,
+    show_failures,
+    show_repetitions,
+    show_run,
+    show_search,
+)  # fmt: skip
+from src.utils.report.run import draw_run
+from src.utils.report.sweeps import draw_repetitions, draw_search
+from src.utils.runs.config import Run
+from src.utils.runs.problem import check_run, load_dataset, torch_device
+from src.utils.runs.results import Results
+from src.utils.runs.run import resume, start_or_go_on, train_run
+from src.utils.study.preference_vectors import preference_family
+from src.utils.study.repeat import repeat
+from src.utils.study.search import keep_best, search
+from src.utils.study.sweep import Basis, Outcome
+from src.utils.study.teachers import train_teachers
+from src.utils.study.worker import end_with_starter
+from src.utils.study.workers import Workers
+from src.utils.training.engine import Observer
+from src.utils.training.parameters import TrainingParameters
+
+DEMO_CANDIDATES = 3
+
+
+def train(request: Request[RunOptions]) -> None:
+    """Train one network and test it."""
+    if request.plan.k is None:
+        raise UserError("the preference vector is missing; give it with --k")
+    show(train_run(Run.new(request.config, request.parameters), ConsoleObserver(quiet=request.quiet)))
+
+
+def go_on(request: Request[RunOptions]) -> None:
+    """Go on with an interrupted run; refuses further flags, as it has its own."""
+    folder = Path(request.options.resume or "")
+    others = [
+        f"--{'k' if name == 'w' else name}" for name in request.given if name not in ("resume", "worker", "quiet")
+    ]
+    if others:
+        raise UserError(f"--resume goes on with a run as it was started; not allowed beside it: {', '.join(others)}")
+    if not request.options.worker:
+        show(train_run(resume(folder), ConsoleObserver(quiet=request.quiet)))
+        return
+    end_with_starter()
+    run = Run.read(folder)
+    if torch_device(run.config).type == "cpu":
+        torch.set_num_threads(1)  # the same sums, and so the same figures, whoever else is at work
+    train_run(run, Observer(), among_many=True)
+
+
+def repeat_training(request: Request[RepeatOptions]) -> None:
+    """Train the same from several seeds; show mean and standard deviation."""
+    outcome = repeat(basis_of(request), request.options.repetitions)
+    show_repetitions(outcome, draw_repetitions(outcome))
+    leave_if_failed(outcome)
+
+
+def search_preferences(request: Request[SearchOptions]) -> None:
+    """Train a network for each of a family of preference vectors and keep the best."""
+    tasks, resolution = request.parameters.tasks, request.options.resolution
+    vectors = preference_family(request.options.k0, tasks, 1 if tasks == 1 and resolution is None else resolution)
+    basis = basis_of(request)
+    outcome = search(basis, [{"w": k} for k in vectors])
+    show_search(outcome, [*draw_search(outcome), keep_best(basis, outcome)])
+    leave_if_failed(outcome)
+
+
+def search_and_train(request: Request[SearchedOptions], candidates: Sequence[Mapping[str, Any]]) -> None:
+    """Search over candidates with short trainings, then train with the best; teachers, where needed, come first."""
+    options, config = request.options, request.config
+    candidates = candidates[:DEMO_CANDIDATES] if request.plan.demo else candidates
+    short = request.parameters.changed(max_iter=options.search_max_iter, train_share=options.search_train_share)
+    teaching = isinstance(options, TaughtOptions) and not config.teachers
+    teachers = ("to be trained",) * short.tasks if teaching else config.teachers
+    for candidate in candidates:
+        check_run(replace(config, teachers=teachers), short.changed(**candidate))
+    basis = replace(basis_of(request), parameters=short)
+    if teaching:
+        config = replace(config, teachers=train_teachers(replace(basis, parameters=_teacher(request))))
+    outcome = search(replace(basis, config=config), candidates)
+    if request.quiet:
+        show_failures(outcome)
+    else:
+        show_search(outcome, draw_search(outcome))
+    parameters = request.parameters.changed(**outcome.points[outcome.best].candidate)
+    show(start_or_go_on(config, parameters, ConsoleObserver(quiet=request.quiet)))
+    leave_if_failed(outcome)
+
+
+def _teacher(request: Request[SearchedOptions]) -> TrainingParameters:
+    """Defaults of a single task without sparsity."""
+    single = replace(request.plan, architecture="STL", k=(0.0, 1.0), defaults={}, in_demo={})
+    iterations = getattr(request.options, "teacher_max_iter", None)
+    return TrainingParameters(**single.parameters() | ({} if iterations is None else {"max_iter": iterations}))
+
+
+def show(results: Results) -> None:
+    """Draw and show a finished run."""
+    show_run(results, [*Run.read(results.folder).written, *draw_run(results.folder)])
+
+
+def basis_of(request: Request[Any]) -> Basis:
+    """What all trainings of a sweep share; a process goes on with one by the script that was started.
+
+    The data are read, and if need be made, before any worker wants them.
+    """
+    options: SweepOptions = request.options
+    workers = Workers(options.jobs, options.dask, request.plan.script)
+    data = load_dataset(request.config, ConsoleObserver(quiet=False))
+    return Basis(request.config, request.parameters, data, workers, ConsoleSweepObserver(quiet=request.quiet))
+
+
+def leave_if_failed(outcome: Outcome) -> None:
+    """Leave with the exit code of failed work where trainings failed."""
+    if outcome.failures:
+        sys.exit(FAILED)
