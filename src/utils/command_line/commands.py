@@ -15,7 +15,7 @@ from src.utils.command_line.options import (
     SearchOptions,
     StudyOptions,
     TaughtOptions,
-)  # fmt: skip
+)
 from src.utils.command_line.parser import Parser
 from src.utils.runs.config import RunConfig
 from src.utils.training.defaults import SEARCH_BEFORE, STUDY, WITH_TEACHERS

@@ -27,7 +27,7 @@ from src.utils.report.console import (
     show_repetitions,
     show_run,
     show_search,
-)  # fmt: skip
+)
 from src.utils.report.run import draw_run
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.runs.config import Run

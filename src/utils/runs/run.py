@@ -31,7 +31,7 @@ from src.utils.runs.results import (
     write_history,
     write_results,
     write_samples,
-)  # fmt: skip
+)
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate

@@ -247,16 +247,18 @@ class Trainer:
             saved = read_torch(self.checkpoint)
         except UserError as error:
             raise CheckpointError(str(error)) from error
-        initial = copy.deepcopy(self.model.state_dict())
+        before = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.method.state_dict())
         try:
-            self.history = [EpochRecord(**row) for row in saved["history"]]
-            self.finished = {name: _snapshot(content) for name, content in saved["finished"].items()}
+            history = [EpochRecord(**row) for row in saved["history"]]
+            finished = {name: _snapshot(content) for name, content in saved["finished"].items()}
             self.model.load_state_dict(saved["model"])
             self.method.load_state_dict(saved["method"])
         except (KeyError, TypeError, RuntimeError) as error:
+            self.method.load_state_dict(before[1])
             raise CheckpointError(f"{self.checkpoint} is of another version, network or method: start anew") from error
-        self.model.load_state_dict(initial)
-        self._interrupted = saved
+        finally:
+            self.model.load_state_dict(before[0])
+        self.history, self.finished, self._interrupted = history, finished, saved
 
     def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, epoch: int, epochs: int) -> EpochRecord:
         started = time.perf_counter()
