@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import pickle
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -43,8 +42,9 @@ from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, TaskData, make_splits, rotate, training_batches
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import CIFAR10_CLASSES, load_cifar10, load_digits_source, load_photographs_source
+from src.utils.command_line.create_dataset import _Display, main
 from src.utils.errors import UserError
-from tests.conftest import CPU, first_images, one_line, quiet
+from tests.conftest import CPU, first_images, one_line, quiet, same_data, write_idx
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES, DIGITS, TEST_PICTURES, TEST_DIGITS = 30, 40, 25, 20
@@ -75,11 +75,6 @@ def write_npz(folder: Path, arrays: dict[str, np.ndarray], save: Any = np.savez)
     save(folder / "cifar10.npz", **arrays)
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
-
-
 def write_data(folder: Path, seed: int = 0) -> Path:
     """A tiny cifar10.npz and tiny IDX files of MNIST; digit i is of the class 9 - i % 10."""
     raw = folder / "MNIST" / "raw"
@@ -89,13 +84,6 @@ def write_data(folder: Path, seed: int = 0) -> Path:
         write_idx(raw / f"{split}-labels-idx1-ubyte", 9 - np.arange(count) % 10)
     write_npz(folder, cifar10_arrays(seed))
     return folder
-
-
-def same(first: MultiTaskDataset, second: MultiTaskDataset) -> bool:
-    return all(
-        getattr(first, name).tobytes() == getattr(second, name).tobytes()
-        for name in ("x_train", "y_train", "x_test", "y_test")
-    )
 
 
 # Composition
@@ -394,18 +382,18 @@ def test_variant_with_all_digits_has_the_same_bytes_for_the_same_seed_and_others
         write_data(folder)
     first = load_cifar10mnist(tmp_path / "a", 123, quiet, ALL)
     assert len(first.x_train) == DIGITS
-    assert same(first, load_cifar10mnist(tmp_path / "b", 123, quiet, ALL))  # composed anew
-    assert same(first, load_cifar10mnist(tmp_path / "a", 123, quiet, ALL))  # from the cache
+    assert same_data(first, load_cifar10mnist(tmp_path / "b", 123, quiet, ALL))  # composed anew
+    assert same_data(first, load_cifar10mnist(tmp_path / "a", 123, quiet, ALL))  # from the cache
     other = load_cifar10mnist(tmp_path / "a", 124, quiet, ALL)
     assert np.array_equal(first.x_train[:PICTURES], other.x_train[:PICTURES])
     assert not np.array_equal(first.x_train[PICTURES:], other.x_train[PICTURES:])
     assert np.array_equal(first.y_train[:, 1], other.y_train[:, 1])
-    assert same(first, load_cifar10mnist(tmp_path / "a", 123, quiet, ALL))  # not overwritten by the other seed
+    assert same_data(first, load_cifar10mnist(tmp_path / "a", 123, quiet, ALL))  # not overwritten by the other seed
 
 
 def test_variant_without_random_pairs_is_one_data_set_whatever_the_seed(tmp_path: Path) -> None:
     write_data(tmp_path)
-    assert same(load_cifar10mnist(tmp_path, 0, quiet), load_cifar10mnist(tmp_path, 1, quiet))
+    assert same_data(load_cifar10mnist(tmp_path, 0, quiet), load_cifar10mnist(tmp_path, 1, quiet))
     assert [path.name for path in (tmp_path / "Cifar10Mnist").iterdir()] == ["cifar10mnist_50000.npz"]
 
 
@@ -424,7 +412,7 @@ def test_cifar10mnist_is_composed_once(tmp_path: Path, monkeypatch: pytest.Monke
         raise AssertionError("composed again")
 
     monkeypatch.setattr(create, "paste", fail)
-    assert same(first, load_cifar10mnist(tmp_path, 0, quiet, progress=fail))
+    assert same_data(first, load_cifar10mnist(tmp_path, 0, quiet, progress=fail))
     assert cache_file(tmp_path, 0, ALIGNED).is_file()
 
 
@@ -443,7 +431,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     path = cache_file(tmp_path, 0, ALIGNED)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert same(first, load_cifar10mnist(tmp_path, 0, quiet))
+    assert same_data(first, load_cifar10mnist(tmp_path, 0, quiet))
     assert path.read_bytes() == content
 
 
@@ -477,12 +465,22 @@ def test_validation_has_10000_images_of_the_whole_data_set(
     assert (len(splits.train), len(splits.validation)) == (n - expected, expected)
 
 
-def test_the_data_set_and_its_demonstration_share_a_backbone() -> None:
-    whole, demo = dataset_entry("Cifar10Mnist"), dataset_entry("ColourDigits")
-    assert whole.load is load_cifar10mnist
-    assert demo.load is load_colour_digits
-    assert whole.backbone == demo.backbone == "Cifar10Mnist"
-    assert whole.demo == demo.demo == "ColourDigits"
+def test_the_registry_loads_both_variants_and_the_demonstration(
+    tmp_path: Path, colour_digits: MultiTaskDataset
+) -> None:
+    write_data(tmp_path)
+    wanted = {
+        "Cifar10Mnist": load_cifar10mnist(tmp_path, 3, quiet),
+        "Cifar10Mnist60k": load_cifar10mnist(tmp_path, 3, quiet, ALL),
+        "ColourDigits": colour_digits,
+    }
+    for name, expected in wanted.items():
+        entry = dataset_entry(name)
+        found = entry.load(tmp_path, 0 if name == "ColourDigits" else 3, quiet)
+        assert found.name == name
+        assert same_data(found, expected)
+        assert entry.tasks == len(found.task_names)
+        assert (entry.backbone, entry.demo) == ("Cifar10Mnist", "ColourDigits")
 
 
 # The demonstration
@@ -496,7 +494,7 @@ def colour_digits() -> MultiTaskDataset:
 def test_the_demonstration_needs_no_folder_and_follows_its_seed(
     colour_digits: MultiTaskDataset, tmp_path: Path
 ) -> None:
-    assert same(colour_digits, load_colour_digits(tmp_path, 0, quiet))
+    assert same_data(colour_digits, load_colour_digits(tmp_path, 0, quiet))
     other = load_colour_digits(tmp_path, 1, quiet)
     assert not np.array_equal(colour_digits.x_train, other.x_train)
     assert not np.array_equal(colour_digits.x_test, other.x_test)
@@ -645,7 +643,7 @@ def test_training_images_are_turned_anew_in_every_epoch(splits: Splits) -> None:
 
 
 def run(*arguments: str, folder: Path, output: Path) -> int:
-    return create.main(["--data-dir", str(folder), "--output-dir", str(output), *arguments])
+    return main(create.__doc__, ["--data-dir", str(folder), "--output-dir", str(output), *arguments])
 
 
 def test_the_command_run_as_a_file_writes_the_cache_and_a_picture(tmp_path: Path) -> None:
@@ -694,7 +692,7 @@ def test_a_terminal_gets_a_progress_bar_and_others_a_line_per_10000_images(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def show() -> Any:
-        display = create._Display()
+        display = _Display()
         for done in range(4_000, 28_001, 4_000):
             display(done, 28_000)
         return capsys.readouterr()
@@ -766,8 +764,9 @@ def test_an_interrupted_command_leaves_no_half_written_file(tmp_path: Path, monk
 
 def test_help_explains_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        create.main(["--help"])
+        main(create.__doc__, ["--help"])
     assert left.value.code == 0
     screen = capsys.readouterr().out
+    assert "half transparent MNIST digit" in screen
     for flag in ("--data-dir", "--variant", "--seed", "--output-dir", "50000", "60000", "123"):
         assert flag in screen

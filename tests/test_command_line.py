@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,19 @@ import torch
 from PIL import Image
 
 import Data_loaders.sources
+from Data_loaders.datasets import MultiTaskDataset
+from Data_loaders.loaders import make_splits
 from src.models.registry import load_model
+from src.utils.checked import fields_of
+from src.utils.command_line.options import RunOptions
+from src.utils.runs.config import ROOT, RunConfig
 from src.utils.training import engine
+from src.utils.training.engine import EpochRecord
 from src.utils.training.parameters import TrainingParameters
+from tests.test_scripts import files_in
+from tests.test_scripts import run as run_script
 from Train_and_Test import run_example
 
-ROOT = Path(__file__).resolve().parent.parent
 SHORT = [
     *("--num_epochs", "1", "--max_iter_search", "2", "--max_iter_retrain", "2", "--num_batchEpoch", "3"),
     *("--k", "0.1", "0.3", "0.6", "--min_sparsRate", "5", "--sim_preference", "0.95"),
@@ -109,12 +115,25 @@ def test_pictures_can_be_opened(finished: tuple[Path, str]) -> None:
             image.verify()
 
 
-def test_saved_model_is_named_by_k_and_gives_the_recorded_accuracy(finished: tuple[Path, str], digits: Any) -> None:
+def test_pictures_are_drawn_anew_from_the_files_alone(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_in(finished[0])
+    pictures = [path for path in before if path.suffix == ".png"]
+    for path in pictures:
+        path.unlink()
+    assert run_script(monkeypatch, "Train_and_Test.py", "draw", str(only(finished[0], "logs/*/*"))) == 0
+    shown = capsys.readouterr().out
+    assert all(str(path) in shown for path in pictures)
+    assert files_in(finished[0]) == before
+
+
+def test_saved_model_is_named_by_k_and_gives_the_recorded_accuracy(
+    finished: tuple[Path, str], digits: MultiTaskDataset
+) -> None:
     file = only(finished[0], "src/Sparse_models/*.pth")
     assert "k0.1_0.3_0.6" in file.name
     saved = load_model(file)
-    from Data_loaders.loaders import make_splits
-
     tested = engine.evaluate(saved.network, make_splits(digits, torch.device("cpu")).test)
     assert tested.accuracy == pytest.approx(saved.results["test_accuracy"], abs=0.3)  # another number of threads
 
@@ -153,7 +172,7 @@ def test_interrupted_run_is_continued_to_the_same_results(
     assert run(monkeypatch, "--demo", "--output-dir", str(tmp_path / "undisturbed"), *SHORT) == 0
     original = engine.Trainer._epoch
 
-    def interrupted(self: engine.Trainer, *arguments: Any) -> engine.EpochRecord:
+    def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
         if len(self.history) == 3:
             raise KeyboardInterrupt
         return original(self, *arguments)
@@ -163,6 +182,8 @@ def test_interrupted_run_is_continued_to_the_same_results(
         assert run(patch, "--demo", "--output-dir", str(tmp_path / "continued"), *SHORT) == 130
     folder = only(tmp_path, "continued/logs/*/*")
     assert f"--resume {folder}" in capsys.readouterr().err
+    assert run_script(monkeypatch, "Train_and_Test.py", "draw", str(folder)) == 2
+    assert capsys.readouterr().err == f"error: {folder} holds no finished run (no results.json)\n"
     assert run(monkeypatch, "--resume", str(folder)) == 0
     assert results_of(tmp_path / "continued") == results_of(tmp_path / "undisturbed")
     assert run(monkeypatch, "--resume", str(folder)) == 2
@@ -185,22 +206,31 @@ BAD = {
     "too few preferences": (["--k", "0.1", "0.9"], "w (the preference vector k) has 2 numbers"),
     "negative preference": (["--k", "0.1", "-0.2", "0.9"], "allowed: numbers >= 0, not all zero"),
     "all zero": (["--k", "0", "0", "0"], "not all zero"),
-    "not numbers": (["--k", "a", "b", "c"], "'a' is no number"),
-    "infinite": (["--k", "0.1", "inf", "0.9"], "allowed: a tuple of finite numbers"),
-    "no number of epochs": (["--num_epochs", "many"], "'many' is no whole number"),
-    "neither yes nor no": (["--LR_scheduler", "perhaps"], "neither yes nor no"),
+    "not numbers": (["--k", "a", "b", "c"], "w (the preference vector k) is 'a'; allowed: finite numbers"),
+    "infinite": (["--k", "0.1", "inf", "0.9"], "w (the preference vector k) is 'inf'; allowed: finite numbers"),
+    "no number of epochs": (["--num_epochs", "many"], "num_epochs is 'many'; allowed: a whole number >= 1"),
+    "neither yes nor no": (
+        ["--LR_scheduler", "perhaps"],
+        "LR_scheduler is 'perhaps'; allowed: yes or no (True or False)",
+    ),
     "unknown flag": (["--learning_rate", "1"], "--learning_rate"),
-    "impossible value": (["--max_layerSRate", "80"], "max_layerSRate is 80.0; allowed: 0 to 1"),
+    "impossible value": (["--max_layerSRate", "80"], "max_layerSRate is '80'; allowed: a finite number from 0 to 1"),
     "other number of tasks": (["--k", "1", "1", "--a", "0", "0", "--num_tasks", "2"], "allowed for MultiDigits: 3"),
     "unknown device": (["--device", "tpu"], "device is 'tpu'; allowed: auto, cpu, cuda"),
-    "seed out of range": (["--seed", "-1"], "seed is -1"),
+    "seed out of range": (["--seed", "-1"], "seed is '-1'; allowed: a whole number >= 0 and < 4294967296"),
     "no such model": (["--is_search", "no", "--model", "missing.pth"], "missing.pth"),
     "a model for a search": (["--model", "missing.pth"], "allowed: none, or is_search or Sparsity_study False"),
-    "teachers for no one": (["--teachers", "a.pth"], "allowed for method Chebyshev: 0 files"),
-    "no teachers": (["--method", "KDMTL", "--k", "0", "1", "1"], "allowed for method KDMTL: 2 files, one per task"),
+    "teachers for no one": (["--teachers", "a.pth"], "there are 1 teachers; allowed for method Chebyshev: 0"),
+    "no teachers": (
+        ["--method", "KDMTL", "--k", "0", "1", "1"],
+        "there are 0 teachers; allowed for method KDMTL: 2, one per task",
+    ),
     "negative, in powers of ten": (["--k", "1e-3", "-1e-3", "0.9"], "allowed: numbers >= 0, not all zero"),
     "no model to start from": (["--is_search", "no"], "name its file with --model"),
-    "further flags for a run that is continued": (["--resume", "nowhere"], "not allowed beside it: --demo"),
+    "further flags for a run that is continued": (
+        ["--resume", "nowhere"],
+        "not allowed beside it: --demo, --output_dir",
+    ),
 }
 
 
@@ -267,8 +297,14 @@ def test_help_explains_every_parameter(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("COLUMNS", "200")
     assert run(monkeypatch, "--help") == 0
     screen = " ".join(capsys.readouterr().out.split())
-    for item in fields(TrainingParameters):
-        assert f"--{item.name}" in screen
-        assert " ".join(item.metadata["help"].split()) in screen
-    for flag in ("--k", "--data-dir", "--output-dir", "--device", "--seed", "--demo", "--quiet", "--resume"):
+    parameters = {**fields_of(TrainingParameters), **fields_of(RunConfig), **fields_of(RunOptions)}
+    for name in ("script", "architecture", "dataset", "worker"):  # no flags, or not for the user
+        del parameters[name]
+        assert f"--{name} " not in screen
+    for name, parameter in parameters.items():
+        assert f"--{'k' if name == 'w' else name} " in screen
+        assert parameter.description
+        assert " ".join(parameter.description.split()) in screen
+    for flag in ("--data-dir", "--output-dir", "--demo", "--quiet"):
         assert flag in screen
+    assert "preference vector k: sparsity, task 1, ..., task m [0.001 0.2 0.799]" in screen

@@ -15,7 +15,7 @@ from src.models.registry import Architecture
 from src.utils.errors import UserError
 from src.utils.training.engine import Observer, Trainer
 from src.utils.training.kdmtl import ADAPTOR_WEIGHT_DECAY, KDMTL
-from src.utils.training.methods import make_method
+from src.utils.training.methods import check_method, make_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, one_line, short
@@ -29,8 +29,9 @@ def network(name: str, num_outs: tuple[int, ...], seed: int, backbone: str = "Mu
     return Architecture(name, backbone, num_outs).build()
 
 
-def make_teachers(backbone: str = "MultiMnist") -> tuple[MultiTaskNetwork, ...]:
-    return tuple(network("STL", (10,), seed, backbone) for seed in (11, 12))
+def make_teachers(backbone: str = "MultiMnist") -> tuple[TrunkNetwork, ...]:
+    made = [network("STL", (10,), seed, backbone) for seed in (11, 12)]
+    return tuple(teacher for teacher in made if isinstance(teacher, TrunkNetwork))
 
 
 def parameters(**values: Any) -> TrainingParameters:
@@ -53,6 +54,12 @@ def make_trainer(splits: Splits, observer: Observer | None = None, *, student: s
 
 def batch(splits: Splits, size: int = 20) -> tuple[Tensor, Tensor]:
     return splits.train.images[:size], splits.train.labels[:size]
+
+
+def first_layer(adaptor: nn.Module) -> nn.Linear:
+    layer = next(adaptor.children())
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def gradients(module: nn.Module) -> dict[str, Tensor]:
@@ -89,9 +96,9 @@ def test_distillation_loss_is_two_minus_two_cosines(splits: Splits) -> None:
     with torch.no_grad():
         found = method.distillation_losses(images, model.trunk(images))
         for task, teacher in enumerate(make_teachers()):
-            linear = method.adaptors[task][0]
+            linear = first_layer(method.adaptors[task])
             a = (model.trunk(images) @ linear.weight.T + linear.bias).clamp(min=0)
-            cosine = torch.cosine_similarity(a, teacher.trunk(images))  # type: ignore[operator]
+            cosine = torch.cosine_similarity(a, teacher.trunk(images))
             torch.testing.assert_close(found[task], (2 - 2 * cosine).mean())
 
 
@@ -150,6 +157,7 @@ def test_distillation_loss_falls_and_teachers_stay_what_they_are(splits: Splits,
     train(trainer)
     values = [record.details["distillation"] for record in trainer.history]
     assert values[-1] < 0.7 * values[0]
+    assert isinstance(trainer.method, KDMTL)
     for teacher, untouched in zip(trainer.method._teachers, make_teachers(), strict=True):
         assert not teacher.training
         assert equal_states(teacher.state_dict(), untouched.state_dict())
@@ -186,8 +194,9 @@ def test_continued_run_equals_an_undisturbed_one(splits: Splits, tmp_path: Path,
     with pytest.raises(KeyboardInterrupt):
         train(make_trainer(splits, StopAt(epoch), checkpoint=file))
     continued = make_trainer(splits, checkpoint=file)
+    assert isinstance(continued.method, KDMTL)
     with torch.no_grad():
-        continued.method.adaptors[0][0].weight.zero_()  # type: ignore[union-attr, index, operator]
+        first_layer(continued.method.adaptors[0]).weight.zero_()
     continued.resume()
     train(continued)
     assert untimed(continued.history) == untimed(undisturbed.history)
@@ -197,22 +206,22 @@ def test_continued_run_equals_an_undisturbed_one(splits: Splits, tmp_path: Path,
 
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_another_number_of_teachers_is_refused(number: int) -> None:
-    teachers = [network("STL", (10,), seed) for seed in range(number)]
+    check_method(parameters(), teachers=2)
     with pytest.raises(UserError) as error:
-        make_method(network("HPS", (10, 10), 0), parameters(), CPU, teachers)
+        check_method(parameters(), teachers=number)
     assert f"there are {number} teachers; allowed for method KDMTL: 2" in one_line(error)
 
 
 @pytest.mark.parametrize("distillation", [(), (0.1,), (0.1, 0.2, 0.3)])
 def test_another_number_of_weights_is_refused(distillation: tuple[float, ...]) -> None:
     with pytest.raises(UserError) as error:
-        make(distillation=distillation)
+        check_method(parameters(distillation=distillation), teachers=2)
     assert f"distillation is {list(distillation)}; allowed for method KDMTL: 2 numbers" in one_line(error)
 
 
 def test_sparsity_is_refused() -> None:
     with pytest.raises(UserError, match="allowed for method KDMTL: 0 for sparsity"):
-        make(w=(0.1, 0.4, 0.5))
+        check_method(parameters(w=(0.1, 0.4, 0.5)), teachers=2)
 
 
 def test_networks_without_a_trunk_are_refused() -> None:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from src.models.multi_task import weight_layers
 from src.models.registry import Architecture
+from src.utils.runs.config import RunConfig
+from src.utils.runs.problem import load_problem
 from src.utils.training.engine import Observer
 from src.utils.training.lsuv import initialise_lsuv
-from src.utils.training.run import RunConfig, load_problem
 from tests.conftest import short
 
 
@@ -144,6 +145,7 @@ def test_biases_are_zero_and_all_other_parameters_keep_their_values(kind: str) -
 @pytest.mark.parametrize("training", [True, False])
 def test_running_statistics_mode_hooks_and_gradients_are_left_untouched(training: bool) -> None:
     model, batch = make("batch norm")
+    assert isinstance(model, nn.Sequential)
     model(images(8, 2, 4, 4, seed=1))  # statistics that are not the initial ones
     model.train(training)
     model[4].eval()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from Data_loaders.loaders import Splits
 from src.models.hps import HPS
@@ -14,9 +15,11 @@ from src.models.multi_task import MultiTaskNetwork
 from src.models.registry import Architecture
 from src.utils.errors import UserError
 from src.utils.objectives.min_norm import NORMALISATIONS, common_descent_weights, gram_matrix
+from src.utils.training.chebyshev_method import ChebyshevMethod
+from src.utils.training.defaults import WITH_TEACHERS
 from src.utils.training.engine import Trainer
 from src.utils.training.method import Method
-from src.utils.training.methods import METHODS, make_method
+from src.utils.training.methods import METHODS, check_method, make_method
 from src.utils.training.mgda import MGDA
 from src.utils.training.parameters import LARGEST_MU
 from src.utils.training.two_phase import train
@@ -64,7 +67,8 @@ def test_mgda_gradients_are_the_weighted_task_gradients(splits: Splits, architec
     names = shared_names(network)
     stacked = torch.stack([flat(gradients, names) for gradients in wanted])
     weights = common_descent_weights(f[1:], gram_matrix(stacked), kind)
-    found = {name: parameter.grad for name, parameter in network.named_parameters()}
+    found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    assert len(found) == len(dict(network.named_parameters()))
     torch.testing.assert_close(flat(found, names), weights @ stacked, rtol=1e-4, atol=1e-6)
     for name in set(found) - set(names):
         torch.testing.assert_close(found[name], sum(gradients[name] for gradients in wanted), rtol=1e-4, atol=1e-6)
@@ -80,7 +84,7 @@ def test_a_small_mgda_step_increases_no_loss(splits: Splits, kind: str) -> None:
     with torch.no_grad():
         for parameter in network.shared_part.parameters():
             assert parameter.grad is not None
-            parameter -= 1e-6 * parameter.grad
+            parameter.sub_(1e-6 * parameter.grad)
     after = torch.stack(method.task_losses(network(images), labels))
     assert (after <= before[1:] + 1e-12).all()
     assert (after < before[1:]).any()
@@ -197,14 +201,28 @@ def test_a_method_keeps_the_network_out_of_its_own_parameters(splits: Splits) ->
         assert not own & {id(parameter) for parameter in method_of(network, method=name).parameters()}
 
 
-def test_bad_choices_are_refused(splits: Splits) -> None:
-    network = make_network(splits)
+def test_bad_choices_are_refused() -> None:
     with pytest.raises(UserError, match=r"method is 'MDGA'; allowed: Chebyshev, WeightedSum, MGDA"):
-        method_of(network, method="MDGA")
+        check_method(short(method="MDGA", w=TASKS_ONLY), teachers=0)
     with pytest.raises(UserError, match=r"preference vector k\) is .* allowed for method MGDA: 0 for sparsity"):
-        method_of(network, method="MGDA", w=(0.1, 0.4, 0.5))
+        check_method(short(method="MGDA", w=(0.1, 0.4, 0.5)), teachers=0)
     with pytest.raises(UserError, match=r"there are 2 teachers; allowed for method MGDA: 0"):
-        make_method(network, short(method="MGDA", w=TASKS_ONLY), CPU, [nn.Identity()] * 2)
+        check_method(short(method="MGDA", w=TASKS_ONLY), teachers=2)
+
+
+def test_methods_with_teachers_are_those_the_defaults_name() -> None:
+    assert set(WITH_TEACHERS) == {name for name, method in METHODS.items() if method.uses_teachers}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_what_it_is_for(name: str) -> None:
+    method = METHODS[name]
+    teachers, distillation = (2, (0.1, 0.1)) if method.uses_teachers else (0, ())
+    check_method(short(method=name, w=TASKS_ONLY, distillation=distillation), teachers)
+    sparse = short(method=name, w=(0.1, 0.4, 0.5), distillation=distillation)
+    with nullcontext() if method.uses_sparsity else pytest.raises(UserError):
+        check_method(sparse, teachers)
+    check_method(sparse.changed(Sparsity_study=False), teachers)  # a study leaves sparsity out of play
 
 
 def test_gradients_have_the_layout_of_their_parameters(splits: Splits) -> None:
@@ -219,6 +237,7 @@ def test_gradients_have_the_layout_of_their_parameters(splits: Splits) -> None:
 
 def test_multipliers_keep_their_sum_however_long_mu_grows(splits: Splits) -> None:
     method = method_of(hps(), w=(0.0, 0.2, 0.8), mu=1.0, rho=2.0)
+    assert isinstance(method, ChebyshevMethod)
     for _ in range(200):
         method.end_iteration(torch.tensor([100.0, 2.0, 0.5]))
         assert float(method.lam.sum()) == pytest.approx(1, abs=0.01)

@@ -133,7 +133,8 @@ def test_weights_equal_those_of_a_quadratic_programme(m: int) -> None:
     size = m + 3
     g = cvxpy.Parameter((m, size))
     alpha = cvxpy.Variable(m, nonneg=True)
-    programme = cvxpy.Problem(cvxpy.Minimize(cvxpy.sum_squares(g.T @ alpha)), [cvxpy.sum(alpha) == 1])
+    length = cvxpy.sum_squares(g.T @ alpha)  # type: ignore[attr-defined]  # cvxpy imports it by *
+    programme = cvxpy.Problem(cvxpy.Minimize(length), [cvxpy.sum(alpha) == 1])  # type: ignore[attr-defined]  # as above
     generator = torch.Generator().manual_seed(m)
     for i, offset in itertools.product(range(25), (0.0, 1.0)):
         gradients = offset + torch.randn(m, size, generator=generator, dtype=torch.float64)

@@ -10,9 +10,11 @@ from torch import nn
 
 from Data_loaders.loaders import Splits
 from src.models.hps import HPS
-from src.models.registry import Architecture, load_model, save_model
+from src.models.mdmtn import MDMTN
+from src.models.names import ARCHITECTURE_NAMES, check_architecture
+from src.models.registry import ARCHITECTURES, Architecture, load_model, save_model
 from src.utils.errors import UserError
-from tests.conftest import equal_states, make_network
+from tests.conftest import equal_states, make_network, one_line
 
 MDMTN_MM = Architecture("MDMTN", "MultiMnist", (10, 10))
 
@@ -56,6 +58,7 @@ def test_heads_read_the_mixture_of_trunk_and_monitor(splits: Splits) -> None:
 
 def test_alphas_are_saved_moved_and_trained() -> None:
     network = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
+    assert isinstance(network, MDMTN)
     assert "alphas" in network.state_dict()
     assert network.to(torch.float64).alphas.dtype == torch.float64
     assert network.alphas.requires_grad
@@ -93,9 +96,20 @@ def test_model_file_of_other_content_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "model.pth")
 
 
-def test_unknown_architecture_is_refused() -> None:
-    with pytest.raises(UserError, match=r"architecture is 'MDMTM'; allowed: .*MDMTN"):
-        Architecture("MDMTM", "MultiMnist", (10, 10)).build()
+def test_names_of_architectures_are_those_there_are() -> None:
+    assert set(ARCHITECTURE_NAMES) == set(ARCHITECTURES)
+    for name in ARCHITECTURE_NAMES:
+        check_architecture(name)
+        assert len(Architecture(name, "MultiMnist", (10,)).build().growl_layers(skip_layer=1)) > 0
+
+
+def test_unknown_architecture_or_backbone_is_refused() -> None:
+    for make in (check_architecture, lambda name: Architecture(name, "MultiMnist", (10, 10)).build()):
+        with pytest.raises(UserError, match=r"architecture is 'MDMTM'; allowed: MDMTN, HPS, STL, MTAN") as error:
+            make("MDMTM")
+        one_line(error)
+    with pytest.raises(UserError, match=r"backbone is 'Cifar10'; allowed: MultiMnist, Cifar10Mnist"):
+        Architecture("HPS", "Cifar10", (10, 10)).build()
 
 
 def test_a_convolution_with_groups_is_never_sparse() -> None:

@@ -114,7 +114,7 @@ def test_forward_is_the_formula(splits: Splits) -> None:
     p2 = network.stages[1](p1)
     for output, own, head in zip(network(images), network.attention, network.heads, strict=True):
         assert isinstance(own, TaskAttention)
-        g, norm_g, _, h, norm_h, _ = own.masks[0]  # type: ignore[misc]
+        g, norm_g, _, h, norm_h, _ = own.masks[0].children()
         a1 = torch.sigmoid(norm_h(h(torch.relu(norm_g(g(p1))))))
         v1 = own.transitions[0](a1 * p1)
         a2 = own.masks[1](torch.cat([p2, v1], dim=1))

@@ -251,11 +251,13 @@ def test_repeated_updates_with_the_optimal_t_converge_to_the_weighted_chebyshev_
 def test_simplex_projection_equals_a_quadratic_programme(n: int) -> None:
     rng = np.random.default_rng(n)
     v, x = cvxpy.Parameter(n), cvxpy.Variable(n, nonneg=True)
-    programme = cvxpy.Problem(cvxpy.Minimize(cvxpy.sum_squares(x - v)), [cvxpy.sum(x) == 1])
+    distance = cvxpy.sum_squares(x - v)  # type: ignore[attr-defined]  # cvxpy imports it by *
+    programme = cvxpy.Problem(cvxpy.Minimize(distance), [cvxpy.sum(x) == 1])  # type: ignore[attr-defined]  # as above
     for number in range(400):
         v.value = (rng.normal(size=n), rng.integers(-2, 3, n) / 2, 10 * rng.normal(size=n))[number % 3]
         programme.solve(solver=cvxpy.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12)
         found = project_simplex(vec(v.value.tolist()))
+        assert x.value is not None
         np.testing.assert_allclose(found.numpy(), x.value, rtol=0, atol=1e-6)
 
 

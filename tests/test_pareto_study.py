@@ -5,35 +5,44 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from Data_loaders.datasets import MultiTaskDataset
+from Data_loaders.loaders import make_splits
 from src.models.registry import load_model, save_model
+from src.utils.runs.config import ROOT, Run, RunConfig
 from src.utils.sparsity.rows import to_rows, zero_rows
+from src.utils.study import sweep
 from src.utils.study.pareto import hypervolume, non_dominated
-from src.utils.study.pareto_study import find_start_model
+from src.utils.study.start_models import find_start_model
 from src.utils.study.sweep import SweepObserver
-from src.utils.training.run import RunConfig
-from tests.conftest import equal_states
-from tests.test_scripts import ROOT, run
+from src.utils.study.workers import Failure
+from src.utils.training.engine import evaluate
+from tests.conftest import CPU, equal_states
+from tests.test_scripts import files_in, run
 
 SCRIPT = "Pareto_front_study_MDMTN_MM.py"
-SHORT = [
-    *("--demo", "--num_epochs", "1", "--max_iter", "1", "--resolution", "4"),
-]
+SHORT = ["--demo", "--num_epochs", "1", "--max_iter", "1", "--jobs", "2", "--resolution", "4"]
 MODEL = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_retrain", "1"]
 
 
 def study_in(folder: Path) -> Path:
     (found,) = folder.glob("logs/pareto_*")
+    return found
+
+
+def model_in(folder: Path) -> Path:
+    (found,) = folder.glob("src/Sparse_models/*.pth")
     return found
 
 
@@ -55,7 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_leaves_its_files(finished: Path) -> None:
     study = study_in(finished)
     assert {path.name for path in study.iterdir() if path.is_file()} == {
-        *("front.csv", "study.json", "report.md", "start_k0.001.pth")
+        *("front.csv", "study.json", "report.md", "sweep.json", model_in(finished).name)
     }
     pictures = {path.name for path in (finished / "Images" / "MultiDigits").glob("Pareto_front_study_*")}
     stem = SCRIPT.removesuffix(".py")
@@ -66,8 +75,8 @@ def test_a_study_leaves_its_files(finished: Path) -> None:
 def test_the_start_is_the_best_sparse_model_and_its_zero_rows_stay(finished: Path) -> None:
     summary = json.loads((study_in(finished) / "study.json").read_text())
     (start,) = summary["starts"]
-    model = load_model(finished / "src" / "Sparse_models" / start["path"])
-    copy = load_model(study_in(finished) / "start_k0.001.pth")
+    model = load_model(model_in(finished))
+    copy = load_model(study_in(finished) / start["path"])
     assert equal_states(copy.network.state_dict(), model.network.state_dict())
     layers = model.network.growl_layers(1)
     zero = {name: zero_rows(to_rows(layer.weight)) for name, layer in layers.items()}
@@ -94,14 +103,17 @@ def test_the_table_is_what_the_runs_found(finished: Path) -> None:
     losses = np.array([[float(row["validation_losses_1"]), float(row["validation_losses_2"])] for row in rows])
     assert [row["on_front"] == "True" for row in rows] == non_dominated(losses).tolist()
     summary = json.loads((study_in(finished) / "study.json").read_text())["hypervolume"]
-    assert summary["losses"] == pytest.approx(hypervolume(losses, np.array(summary["reference"])))
+    errors = np.array([[100 - float(row[f"test_accuracy_{task}"]) for task in (1, 2)] for row in rows])
+    omegas = np.array([[float(row["omega"])] for row in rows])
+    for name, points in {"losses": losses, "errors": errors, "losses_and_omega": np.hstack([losses, omegas])}.items():
+        assert summary[name]["volume"] == pytest.approx(hypervolume(points, summary[name]["reference"]))
+    assert summary["losses"]["volume"] > 0
 
 
-def test_validation_losses_are_those_of_the_saved_model_on_validation_data(finished: Path, digits: Any) -> None:
-    from Data_loaders.loaders import make_splits
-    from src.utils.training.engine import evaluate
-
-    splits = make_splits(digits, torch.device("cpu"))
+def test_validation_losses_are_those_of_the_saved_model_on_validation_data(
+    finished: Path, digits: MultiTaskDataset
+) -> None:
+    splits = make_splits(digits, CPU)
     for path in study_in(finished).glob("*/results.json"):
         content = json.loads(path.read_text())
         measured = evaluate(load_model(path.with_name("model.pth")).network, splits.validation)
@@ -117,23 +129,44 @@ def test_the_report_can_be_read_on_its_own(finished: Path) -> None:
         assert part in text
 
 
+def train_nothing(folder: Path, runs: Sequence[Run], *_: object) -> tuple[Failure, ...]:
+    return tuple(Failure(run.name, "not now") for run in runs)
+
+
+def test_pictures_and_report_are_made_anew_from_the_files_alone(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_in(finished)
+    made = [path for path in before if path.name == "report.md" or path.name.startswith(SCRIPT.removesuffix(".py"))]
+    assert len(made) == 4
+    for path in made:
+        path.unlink()
+    assert run(monkeypatch, "Train_and_Test.py", "draw", str(study_in(finished))) == 0
+    shown = capsys.readouterr().out
+    assert all(str(path) in shown for path in made)
+    after = files_in(finished)
+    assert {path: after[path] for path in before} == before
+    new = set(after) - set(before)  # the study itself draws nothing of its single runs
+    runs = [path.parent for path in study_in(finished).glob("*/results.json")]
+    assert new == {run / f"run_{kind}.png" for run in runs for kind in ("training", "rows")}
+
+
 def test_a_finished_study_is_not_trained_again_and_another_parameter_starts_a_new_one(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
     flags = [*SHORT, "--output-dir", str(finished), "--quiet"]
     assert run(monkeypatch, SCRIPT, *flags) == 0
-    assert "going on with the study" in capsys.readouterr().err
-    assert stamps == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
     folder = study_in(finished)
-    assert run(monkeypatch, SCRIPT, *flags, "--lr", "1e-4") == 0
+    assert f"going on in {folder}: 3 of 3 trainings are done" in capsys.readouterr().err
+    assert stamps == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
+    monkeypatch.setattr(sweep, "train_runs", train_nothing)
+    assert run(monkeypatch, SCRIPT, *flags, "--lr", "1e-4") == 2
     said = capsys.readouterr().err
-    assert "a new study of 3 vectors" in said
-    assert f"parameters or model differ from those of {folder.name}" in said
     (other,) = set(finished.glob("logs/pareto_*")) - {folder}
-    for path in sorted(other.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    other.rmdir()
+    shutil.rmtree(other)
+    assert f"3 trainings start in {other}, since parameters, data or models differ from those of {folder.name}" in said
+    assert "none of 3 trainings could be finished: not now" in said
 
 
 def test_without_a_model_the_script_that_makes_one_is_named(
@@ -148,8 +181,7 @@ def test_without_a_model_the_script_that_makes_one_is_named(
 
 
 def test_the_most_accurate_model_that_is_sparse_enough_is_taken(finished: Path, tmp_path: Path) -> None:
-    (made,) = (finished / "src" / "Sparse_models").glob("*.pth")
-    saved = load_model(made)
+    saved = load_model(model_in(finished))
     accuracies = {"better": 99.0, "worse": 1.0, "too dense": 99.9}
     for name, accuracy in accuracies.items():
         found = {"validation_accuracy": [accuracy] * 2, "reached_min_sparsRate": name != "too dense"}
@@ -169,8 +201,7 @@ def test_the_best_vector_is_the_most_accurate_on_validation_data(finished: Path)
 def test_a_model_of_another_architecture_is_refused(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (model,) = (finished / "src" / "Sparse_models").glob("*.pth")
-    flags = ["--demo", "--model", str(model), "--output-dir", str(tmp_path)]
+    flags = ["--demo", "--model", str(model_in(finished)), "--output-dir", str(tmp_path)]
     assert run(monkeypatch, "Pareto_front_study_HPS_MM.py", *flags) == 2
     assert "holds MDMTN for MultiDigits; wanted: HPS for MultiDigits" in capsys.readouterr().err
 
@@ -239,9 +270,10 @@ def test_a_demonstration_makes_its_own_model(
 BAD = {
     "method": (["--method", "Adam"], "method is 'Adam'; allowed: Chebyshev"),
     "model and k0": (["--model", "m.pth", "--k0", "0.1"], "k0 is [0.1]; allowed with --model: none"),
-    "jobs": (["--jobs", "0"], "jobs is 0; allowed: 1 or more"),
+    "jobs": (["--jobs", "0"], "jobs is '0'; allowed: a whole number >= 1"),
     "what a study does not use": (["--sim_preference", "0.5"], "--sim_preference"),
-    "box": (["--box", "0"], "the boxes have side 0.0 and start 0.0; allowed"),
+    "box": (["--box", "0"], "box is '0'; allowed: a finite number > 0"),
+    "corner of the boxes": (["--box_origin", "inf"], "box_origin is 'inf'; allowed: a finite number"),
     "no address": (["--dask", "nonsense"], "dask is 'nonsense'; allowed: the address of a scheduler"),
     "k0 too large": (["--k0", "0.95"], "k0 is 0.95; allowed"),
     "resolution": (["--resolution", "1"], "resolution 1; allowed"),

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from Data_loaders.sources import DATA_VARIABLE
+from src.utils.runs.config import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(DATA_VARIABLE not in os.environ, reason=f"no real data: set ${DATA_VARIABLE} to their folder"),

@@ -5,30 +5,30 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from Data_loaders import registry
-from Data_loaders.datasets import MultiTaskDataset
+import Data_loaders.registry
 from Data_loaders.loaders import Splits, TaskData
-from Data_loaders.MultiMnist import load_multidigits
-from src.models.backbones import BACKBONES
 from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.registry import Architecture, load_model
+from src.utils.command_line import training
+from src.utils.command_line.flags import Plan
 from src.utils.errors import UserError
+from src.utils.runs.config import ROOT
 from src.utils.training.parameters import TrainingParameters
-from Train_and_Test import _Plan, train_and_test
+from Train_and_Test import train_and_test
 
-ROOT = Path(__file__).resolve().parent.parent
 SHORT = [
     *("--num_epochs", "1", "--max_iter", "1", "--max_iter_search", "1", "--max_iter_retrain", "1"),
     *("--num_batchEpoch", "2", "--min_sparsRate", "0", "--sim_preference", "0.99", "--quiet"),
@@ -51,6 +51,23 @@ def run(monkeypatch: pytest.MonkeyPatch, script: str, *flags: str) -> int:
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(ROOT / script), run_name="__main__")
     return int(left.value.code or 0)
+
+
+def script_after(folder: Path, lines: str) -> Path:
+    """A script that does what Train_and_Test.py does, its processes too, after these lines."""
+    script = folder / "script.py"
+    script.write_text(
+        f"import sys\n\nsys.path.insert(0, {str(ROOT)!r})\n{lines}\n"
+        "import Train_and_Test\nfrom src.utils.command_line.parser import exit_code\n\n"
+        "Train_and_Test.__file__ = __file__  # the processes are started by this script\n"
+        "sys.exit(exit_code(lambda: Train_and_Test.main(sys.argv[1:])))\n"
+    )
+    return script
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    """The content of all files under a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def results_in(folder: Path) -> dict[str, Any]:
@@ -104,8 +121,9 @@ def test_demo_of_every_baseline_runs(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--demo", "--output-dir", str(tmp_path), *SHORT]
+    monkeypatch.setattr(training, "DEMO_CANDIDATES", 2)
+    flags += ["--jobs", "2"] if "MGDA" in script else ["--jobs", "2", "--max_iter", "2"]
     flags += ["--teacher_max_iter", "1"] if "KDMTL" in script else []
-    flags += ["--max_iter", "2"] if "MGDA" not in script else []
     assert run(monkeypatch, script, *flags) == 0
     found = [
         {**json.loads(path.read_text()), "files_in": str(path.relative_to(tmp_path / "logs"))}
@@ -113,7 +131,7 @@ def test_demo_of_every_baseline_runs(
     ]
     method = "MGDA" if "MGDA" in script else "KDMTL" if "KDMTL" in script else "WeightedSum"
     runs = [content for content in found if content["parameters"]["method"] == method]
-    assert len(runs) == (2 if method == "MGDA" else 3 + 1)
+    assert len(runs) == (2 if method == "MGDA" else 2 + 1)
     assert len(found) - len(runs) == (2 if method == "KDMTL" else 0)  # the teachers
     if method != "MGDA":
         assert_the_best_of_the_search_is_trained(runs, script.removesuffix(".py"))
@@ -127,7 +145,7 @@ def assert_the_best_of_the_search_is_trained(runs: list[dict[str, Any]], script:
     most = max(np.mean(content["validation_accuracy"]) for content in tried)
     best = [content["parameters"] for content in tried if np.mean(content["validation_accuracy"]) == most]
     assert {**final["parameters"], "max_iter": 1} in [{**one, "max_iter": 1, "train_share": 1.0} for one in best]
-    assert [content["parameters"]["max_iter"] for content in (*tried, final)] == [1, 1, 1, 2]
+    assert [content["parameters"]["max_iter"] for content in (*tried, final)] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("task", [0, 1])
@@ -163,6 +181,10 @@ def test_command_trains_and_tests_a_saved_model(
     assert table == [line for line in trained if line][:7]
 
 
+def no_data(module: str) -> NoReturn:
+    raise AssertionError(f"data are loaded before the flags are checked, by {module}")
+
+
 COMMAND_ERRORS = {
     "no preferences": ([], "give it with --k"),
     "unknown architecture": (["--architecture", "HSP", "--k", "0", "1", "1"], "allowed: MDMTN, HPS, STL"),
@@ -177,10 +199,10 @@ COMMAND_ERRORS = {
     ),
     "a search without teachers": (
         ["search", "--method", "KDMTL", "--k0", "0", "--distillation", "1", "1"],
-        "allowed for method KDMTL: 2 files",
+        "there are 0 teachers; allowed for method KDMTL: 2, one per task",
     ),
-    "further flags for a run that is continued": (["--resume", "run", "--lr", "1"], "not allowed beside it: --lr 1"),
-    "k0 too large": (["search", "--k0", "1.5"], "k0 is 1.5; allowed"),
+    "further flags for a run that is continued": (["--resume", "run", "--lr", "1"], "not allowed beside it: --lr"),
+    "k0 too large": (["search", "--k0", "1.5"], "k0 is '1.5'; allowed: a finite number >= 0 and < 1"),
 }
 
 
@@ -189,6 +211,7 @@ def test_bad_commands_are_one_line(
     case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags, text = COMMAND_ERRORS[case]
+    monkeypatch.setattr(Data_loaders.registry, "import_module", no_data)
     assert run(monkeypatch, "Train_and_Test.py", *flags) == 2
     error = capsys.readouterr().err
     assert text in error
@@ -198,21 +221,69 @@ def test_bad_commands_are_one_line(
 def test_search_keeps_the_best_and_skips_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["search", "--architecture", "HPS", "--k0", "0.01", "--resolution", "4", "--demo"]
+    flags = ["search", "--architecture", "HPS", "--k0", "0.01", "--resolution", "3", "--jobs", "2", "--demo"]
     flags += ["--output-dir", str(tmp_path), *SHORT[:-1]]
     assert run(monkeypatch, "Train_and_Test.py", *flags) == 0
     first = capsys.readouterr()
-    assert first.out.count("k = (0.01") == 3
+    assert first.out.count("k = (0.01") == 2
     assert first.out.count("<- best") == 1
     (model,) = tmp_path.glob("src/Sparse_models/*.pth")
     results = [json.loads(file.read_text()) for file in tmp_path.glob("logs/search_*/*/results.json")]
     best = max(results, key=lambda content: np.mean(content["validation_accuracy"]))
     assert load_model(model).results["k"] == best["k"]
-    assert len(list(tmp_path.glob("Images/MultiDigits/search_*.png"))) == 1
     assert run(monkeypatch, "Train_and_Test.py", *flags) == 0
     second = capsys.readouterr()
-    assert second.out.count(" done, ") == 3
+    assert second.out.count(" done, ") == 2
     assert second.out.splitlines()[-4:] == first.out.splitlines()[-4:]
+
+
+def test_repetitions_are_refused_before_any_data_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Data_loaders.registry, "import_module", no_data)
+    assert run(monkeypatch, "Example_HPS_MGDA_MM.py", "--k", "0", "1") == 2
+    assert "has 2 numbers [0.0, 1.0]; allowed for MultiMnist: 3" in capsys.readouterr().err
+
+
+KINDS = {
+    "repetitions": ("Example_HPS_MGDA_MM.py", ["--repetitions", "1"]),
+    "search": ("Train_and_Test.py", ["search", "--architecture", "HPS", "--k0", "0.01", "--resolution", "2"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_many_runs_are_drawn_anew_from_their_files(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, flags = KINDS[kind]
+    assert run(monkeypatch, script, *flags, "--demo", "--output-dir", str(tmp_path), *SHORT) == 0
+    (folder,) = tmp_path.glob("logs/*_????????")
+    before = files_in(tmp_path)
+    pictures = [path for path in before if path.suffix == ".png"]
+    for path in pictures:
+        path.unlink()
+    capsys.readouterr()
+    assert run(monkeypatch, "Train_and_Test.py", "draw", str(folder)) == 0
+    shown = capsys.readouterr().out
+    after = files_in(tmp_path)
+    assert {path: after[path] for path in before} == before
+    new = set(after) - set(before)  # a sweep draws nothing of its single runs by itself
+    assert {path.name for path in new} == {"run_training.png"} | ({"run_rows.png"} if kind == "search" else set())
+    assert len(pictures) == 1
+    assert all(str(path) in shown for path in (*pictures, *new))
+
+
+@pytest.mark.parametrize("kind", ["search", "repetitions", "study", "teachers"])
+def test_nothing_is_drawn_before_a_training_is_finished(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"starts": [], "boxes": {"box": 0.1, "box_origin": 0.0}}
+    content = {"kind": kind, "pictures": str(tmp_path / "p"), "trials": [], "settings": settings, "failures": []}
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    assert run(monkeypatch, "Train_and_Test.py", "draw", str(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {tmp_path} holds no finished training\n"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def own_data(num_outs: tuple[int, ...], seed: int = 0) -> Splits:
@@ -221,8 +292,8 @@ def own_data(num_outs: tuple[int, ...], seed: int = 0) -> Splits:
     x = torch.randn(900, 12, generator=generator)
     labels = [(x @ torch.randn(12, classes, generator=generator)).argmax(1) for classes in num_outs]
     y = torch.stack(labels, dim=1)
-    parts = [TaskData(x[part], y[part]) for part in (slice(0, 600), slice(600, 750), slice(750, 900))]
-    return Splits(*parts)
+    train, validation, test = (TaskData(x[part], y[part]) for part in (slice(600), slice(600, 750), slice(750, 900)))
+    return Splits(train, validation, test)
 
 
 def own_network(num_outs: tuple[int, ...]) -> HPS:
@@ -243,11 +314,11 @@ def test_own_network_and_tensors_are_trained_by_the_same_call(tmp_path: Path) ->
         min_sparsRate=5.0,
     )
     network = own_network(num_outs)
-    run = train_and_test(network, own_data(num_outs), parameters, name="projections", output_dir=str(tmp_path))
+    results = train_and_test(network, own_data(num_outs), parameters, name="projections", output_dir=str(tmp_path))
     chance = [100 / classes for classes in num_outs]
-    assert all(found > level + 25 for found, level in zip(run.results.test_accuracy, chance, strict=True))
-    assert list(run.results.layers) == ["trunk.2"]
-    assert run.results.reached_min_sparsRate
+    assert all(found > level + 25 for found, level in zip(results.test_accuracy, chance, strict=True))
+    assert list(results.layers) == ["trunk.2"]
+    assert results.reached_min_sparsRate
     (model,) = tmp_path.glob("src/Sparse_models/*.pth")
     restored = load_model(model, network=own_network(num_outs)).network
     for first, second in zip(network.parameters(), restored.parameters(), strict=True):
@@ -269,9 +340,16 @@ def test_labels_and_classes_that_do_not_match_are_refused(tmp_path: Path) -> Non
         train_and_test(own_network((2, 4, 3)), own_data((2, 5, 3)), parameters, output_dir=str(tmp_path))
     with pytest.raises(UserError, match="the network has 2 outputs; allowed for these data: 3"):
         train_and_test(own_network((2, 5)), own_data((2, 5, 3)), parameters, output_dir=str(tmp_path))
-    with pytest.raises(UserError, match="num_tasks is 4; allowed for own: 3"):
+    with pytest.raises(UserError, match=r"has 4 numbers .*; allowed for own: 3, for sparsity and its tasks"):
         train_and_test(own_network((2, 5)), own_data((2, 5)), parameters, output_dir=str(tmp_path))
     assert not any(tmp_path.iterdir())
+
+
+def with_images(splits: Splits, change: Callable[[torch.Tensor], torch.Tensor]) -> Splits:
+    train, validation, test = (
+        replace(part, images=change(part.images)) for part in (splits.train, splits.validation, splits.test)
+    )
+    return Splits(train, validation, test)
 
 
 OWN = own_data((2, 5))
@@ -297,11 +375,11 @@ BAD_DATA: dict[str, tuple[Splits, str]] = {
         "the test data have images of shape (9,) and 2 labels each",
     ),
     "images for another network": (
-        Splits(*(replace(part, images=part.images[:, :9]) for part in (OWN.train, OWN.validation, OWN.test))),
+        with_images(OWN, lambda images: images[:, :9]),
         "the network cannot read torch.float32 images of shape (9,)",
     ),
     "images of another type everywhere": (
-        Splits(*(replace(part, images=part.images.double()) for part in (OWN.train, OWN.validation, OWN.test))),
+        with_images(OWN, torch.Tensor.double),
         "the network cannot read torch.float64 images of shape (12,)",
     ),
 }
@@ -328,33 +406,50 @@ def test_names_and_networks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_preferences_on_the_command_line_have_the_schedule_of_the_same_script_with_these_preferences() -> None:
-    sparse, dense = (_Plan("s", "STL", "MultiMnist", k, 0, {}) for k in ((0.01, 0.99), (0.0, 1.0)))
+    sparse, dense = (Plan(Path("s"), "STL", "MultiMnist", k, 0) for k in ((0.01, 0.99), (0.0, 1.0)))
     schedule = ("base_optimizer", "lr", "max_iter", "num_epochs")
-    for one, other, flags in ((sparse, dense, ["--k", "0", "1"]), (dense, sparse, ["--k", "0.01", "0.99"])):
-        changed, wanted = one.initial(flags), other.initial([])
+    for one, other, k in ((sparse, dense, ("0", "1")), (dense, sparse, ("0.01", "0.99"))):
+        changed, wanted = one.given({"w": k}).parameters(), other.parameters()
         assert [changed.get(name) for name in schedule] == [wanted.get(name) for name in schedule]
+    assert sparse.parameters().get("lr") != dense.parameters().get("lr")
     by_flag, by_script = (
-        _Plan("s", "HPS", "MultiMnist", (0.0, 0.5, 0.5), None, defaults).initial(flags)
-        for defaults, flags in (({}, ["--method", "MGDA"]), ({"method": "MGDA"}, []))
+        Plan(Path("s"), "HPS", "MultiMnist", (0.0, 0.5, 0.5), defaults=defaults).given(flags).parameters()
+        for defaults, flags in (({}, {"method": "MGDA"}), ({"method": "MGDA"}, {}))
     )
     assert [by_flag[name] for name in schedule] == [by_script[name] for name in schedule]
 
 
-def test_a_new_data_set_needs_a_backbone_and_a_source_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+THREE_TASKS = '''
+from dataclasses import replace
+
+import numpy as np
+
+from Data_loaders import registry
+from Data_loaders.MultiMnist import load_multidigits
+from src.models.backbones import BACKBONES
+
+
+def load(folder, seed, warn):
     """Three tasks: the two digits and whether they are the same."""
+    digits = load_multidigits(folder, seed, warn)
+    y_train, y_test = (
+        np.column_stack([y, y[:, 0] == y[:, 1]]).astype(np.int64) for y in (digits.y_train, digits.y_test)
+    )
+    names, classes = (*digits.task_names, "same"), (*digits.class_names, ("no", "yes"))
+    return replace(digits, name="Three", task_names=names, class_names=classes, y_train=y_train, y_test=y_test)
 
-    def load(folder: Path, seed: int, warn: Callable[[str], None]) -> MultiTaskDataset:
-        digits = load_multidigits(folder, seed, warn)
-        y_train, y_test = (
-            np.column_stack([y, y[:, 0] == y[:, 1]]).astype(np.int64) for y in (digits.y_train, digits.y_test)
-        )
-        names, classes = (*digits.task_names, "same"), (*digits.class_names, ("no", "yes"))
-        return replace(digits, name="Three", task_names=names, class_names=classes, y_train=y_train, y_test=y_test)
 
-    monkeypatch.setitem(BACKBONES, "Small", BACKBONES["MultiMnist"])
-    entries = {**registry.DATASETS, "Three": registry.DatasetEntry(load, backbone="Small", demo="Three", tasks=3)}
-    monkeypatch.setattr(registry, "DATASETS", entries)
-    choice = ("--architecture", "HPS", "--dataset", "Three", "--output-dir", str(tmp_path), *SHORT)
-    assert run(monkeypatch, "Train_and_Test.py", *choice, "--k", "0.1", "0.3", "0.3", "0.3") == 0
-    assert run(monkeypatch, "Train_and_Test.py", "search", *choice, "--k0", "0.1", "--resolution", "3") == 0
+BACKBONES["Small"] = BACKBONES["MultiMnist"]
+entry = registry.DatasetEntry(load, backbone="Small", demo="Three", tasks=3)
+registry.DATASETS = {**registry.DATASETS, "Three": entry}
+'''
+
+
+def test_a_new_data_set_needs_a_backbone_and_a_source_only(tmp_path: Path) -> None:
+    script = str(script_after(tmp_path, THREE_TASKS))
+    choice = ["--architecture", "HPS", "--dataset", "Three", "--output-dir", str(tmp_path), *SHORT]
+    for flags in (["--k", "0.1", "0.3", "0.3", "0.3"], ["search", "--k0", "0.1", "--resolution", "3"]):
+        done = subprocess.run([sys.executable, script, *flags, *choice], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("logs/search_HPS_Three_*/*/results.json"))) == 1
+    assert len(results_in(tmp_path)["test_accuracy"]) == 3

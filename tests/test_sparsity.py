@@ -227,7 +227,8 @@ def patient_affinity_propagation(rows: Tensor, preference: float) -> list[int]:
     model = AffinityPropagation(
         affinity="precomputed", preference=preference, damping=0.8, max_iter=5000, convergence_iter=500, random_state=1
     )
-    return model.fit_predict(similarity(rows.double()).numpy()).tolist()
+    labels: list[int] = model.fit_predict(similarity(rows.double()).numpy()).tolist()
+    return labels
 
 
 @pytest.mark.parametrize("cosine", [0.0, 0.3, 0.75])
@@ -458,7 +459,8 @@ def test_counts_of_layers_add_up_and_rates_are_made_from_the_sums(layers: list[T
     named = {f"layer{i}": weight for i, weight in enumerate(layers)}
     by_layer = count_layers(named)
     assert list(by_layer) == list(named)
-    rows, nonzero, unique, free = np.sum([twins.count_rows(twins.to_rows(w)) for w in layers] or [[0] * 4], axis=0)
+    by_hand = [twins.count_rows(twins.to_rows(weight)) for weight in layers]
+    rows, nonzero, unique, free = (sum(counted[place] for counted in by_hand) for place in range(4))
     counts = total(by_layer.values())
     assert counts == RowCounts(rows, nonzero, unique, free)
     if rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from Data_loaders.loaders import Splits, share_of_training
-from src.utils.errors import UserError
+from src.utils.errors import CheckpointError, UserError
+from src.utils.files import read_torch, write_torch
 from src.utils.objectives.augmented_lagrangian import project_simplex
 from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.metrics import count_layers, total, zero_row_rate
@@ -18,8 +20,8 @@ from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.training import two_phase
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
+from src.utils.training.method import growl_thetas
 from src.utils.training.methods import make_method
-from src.utils.training.results import collect_results
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, make_network, short
 
@@ -30,6 +32,11 @@ def make_trainer(splits: Splits, observer: Observer | None = None, *, seed: int 
     network = make_network(splits, seed)
     method = ChebyshevMethod(network, parameters, CPU)
     return Trainer(network, method, splits, parameters, seed=seed, observer=observer, checkpoint=checkpoint)
+
+
+def chebyshev(trainer: Trainer) -> ChebyshevMethod:
+    assert isinstance(trainer.method, ChebyshevMethod)
+    return trainer.method
 
 
 def untimed(history: list[EpochRecord]) -> list[EpochRecord]:
@@ -78,8 +85,9 @@ def test_gradient_is_the_one_of_the_weighted_terms(splits: Splits) -> None:
     trainer.method.backward(trainer.model, images, labels)
     found = gradients(trainer)
     with torch.no_grad():
-        c = trainer.method.terms(trainer.method.objectives(trainer.model(images), labels))
-        v = (trainer.method.lam + trainer.method.mu * c).double()
+        method = chebyshev(trainer)
+        c = method.terms(method.objectives(trainer.model(images), labels))
+        v = (method.lam + method.mu * c).double()
         low, high = v.min() - 1, v.max()  # the weights max(0, v - s) sum to 1 for one s: bisection
         for _ in range(100):
             middle = (low + high) / 2
@@ -96,7 +104,7 @@ def test_multipliers_do_not_depend_on_the_number_of_batches(splits: Splits) -> N
     def multipliers(batch_size: int) -> torch.Tensor:
         trainer = make_trainer(splits, w=(0.0, 0.3, 0.7), batch_size=batch_size, lr=1e-12, max_iter=1, mu=5.0)
         train(trainer)
-        return trainer.method.lam
+        return chebyshev(trainer).lam
 
     torch.testing.assert_close(multipliers(20), multipliers(300), rtol=1e-4, atol=1e-5)
 
@@ -104,11 +112,11 @@ def test_multipliers_do_not_depend_on_the_number_of_batches(splits: Splits) -> N
 def test_multipliers_move_stay_on_the_simplex_and_skip_objectives_without_preference(splits: Splits) -> None:
     trainer = make_trainer(splits, w=(0.0, 0.1, 0.9))
     train(trainer)
-    lam = trainer.method.lam
+    lam = chebyshev(trainer).lam
     assert lam[0] == 0
     assert lam[2] > lam[1] >= 0
     torch.testing.assert_close(lam.sum(), torch.tensor(1.0))
-    assert float(trainer.method.mu) == pytest.approx(trainer.parameters.mu * trainer.parameters.rho**2)
+    assert float(chebyshev(trainer).mu) == pytest.approx(trainer.parameters.mu * trainer.parameters.rho**2)
 
 
 def test_larger_k0_gives_a_smaller_penalty_or_more_zero_rows(splits: Splits) -> None:
@@ -157,10 +165,29 @@ def test_zeros_and_ties_hold_after_every_step_of_phase_2(splits: Splits) -> None
     assert outcome.best.record.sparsity_rate == pytest.approx(counts.sparsity_rate)
 
 
-def test_reimposing_the_pattern_changes_nothing(splits: Splits) -> None:
-    trainer = make_trainer(splits)
+def test_reimposing_the_pattern_changes_nothing(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the last bits of the means of shared rows: what is kept is what was trained, not what the pattern makes."""
+    rules: list[two_phase.PatternRule] = []
+
+    class Kept(two_phase.PatternRule):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            rules.append(self)
+
+    monkeypatch.setattr(two_phase, "PatternRule", Kept)
+    trainer = make_trainer(splits, sim_preference=0.6)
     outcome = train(trainer)
-    assert evaluate(trainer.model, splits.validation).accuracy == outcome.best.record.validation_accuracy
+    before = copy.deepcopy(trainer.model.state_dict())
+    counts = count_layers(trainer.sparse_weights)
+    assert 0 < total(counts.values()).sparsity_rate < 100
+    assert total(counts.values()).parameter_sharing > 1
+    (rule,) = rules
+    rule.after_step()
+    torch.testing.assert_close(trainer.model.state_dict(), before, rtol=1e-6, atol=1e-7)
+    assert count_layers(trainer.sparse_weights) == counts
+    found = evaluate(trainer.model, splits.validation)
+    assert found.accuracy == outcome.best.record.validation_accuracy
+    assert found.losses == pytest.approx(outcome.best.record.validation_losses, rel=1e-5)
 
 
 def test_layer_cap_holds_and_grows(splits: Splits) -> None:
@@ -297,10 +324,19 @@ def test_interrupted_after_the_last_epoch_the_results_are_the_same(
         return Trainer(network, method, splits, parameters, checkpoint=tmp_path / "checkpoint.pt")
 
     whole, continued = trainer(), trainer()
-    first = collect_results(whole, train(whole), 0.0)
+    first = train(whole)
     continued.resume()
-    second = collect_results(continued, train(continued), 0.0)
-    assert first == second
+    second = train(continued)
+    assert (second.best.record, second.found and second.found.record) == (
+        first.best.record,
+        first.found and first.found.record,
+    )
+    assert second.reached_min_sparsRate == first.reached_min_sparsRate
+    assert equal_states(continued.model.state_dict(), whole.model.state_dict())
+    assert equal_states(continued.method.state_dict(), whole.method.state_dict())
+    f = torch.tensor([3.0, 2.0, 1.0])
+    assert continued.method.state(f) == whole.method.state(f)
+    assert evaluate(continued.model, splits.test) == evaluate(whole.model, splits.test)
 
 
 def test_a_checkpoint_of_another_network_is_refused(splits: Splits, tmp_path: Path) -> None:
@@ -308,8 +344,48 @@ def test_a_checkpoint_of_another_network_is_refused(splits: Splits, tmp_path: Pa
     train(make_trainer(splits, checkpoint=file))
     other = make_trainer(splits, checkpoint=file)
     other.model.extra = torch.nn.Linear(1, 1)
-    with pytest.raises(UserError, match="is of another version, network or method: start anew"):
+    with pytest.raises(CheckpointError, match="is of another version, network or method: start anew"):
         other.resume()
+
+
+@pytest.mark.parametrize("content", [b"", b"half a checkpoint"])
+def test_a_damaged_checkpoint_is_refused(splits: Splits, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "checkpoint.pt"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read"):
+        make_trainer(splits, checkpoint=file).resume()
+
+
+@pytest.mark.parametrize("damage", ["another method", "no history", "no method"])
+def test_a_refused_checkpoint_leaves_the_trainer_as_it_was(splits: Splits, tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "checkpoint.pt"
+    values: dict[str, Any] = {"w": (0.0, 0.5, 0.5), "max_iter": 1, "num_epochs": 1, "checkpoint": file}
+    train(make_trainer(splits, **values))
+    content = read_torch(file)
+    if damage == "another method":
+        content["method"] = {**content["method"], "k": content["method"]["k"] + 1, "other": torch.zeros(1)}
+    else:
+        del content[damage.removeprefix("no ")]
+    write_torch(file, content)
+    trainer = make_trainer(splits, **values)
+    before = [copy.deepcopy(part.state_dict()) for part in (trainer.model, trainer.method)]
+    with pytest.raises(CheckpointError):
+        trainer.resume()
+    assert (trainer.history, trainer.finished) == ([], {})
+    for part, state in zip((trainer.model, trainer.method), before, strict=True):
+        assert equal_states(part.state_dict(), state)
+
+
+def test_without_a_checkpoint_a_run_starts_from_the_beginning(splits: Splits, tmp_path: Path) -> None:
+    values: dict[str, Any] = {"w": (0.0, 0.5, 0.5), "max_iter": 1, "num_epochs": 1}
+    plain = make_trainer(splits, **values)
+    train(plain)
+    for checkpoint in (None, tmp_path / "missing.pt"):
+        trainer = make_trainer(splits, checkpoint=checkpoint, **values)
+        trainer.resume()
+        assert trainer.history == []
+        train(trainer)
+        assert untimed(trainer.history) == untimed(plain.history)
 
 
 def test_checkpoint_loads_without_running_code(splits: Splits, tmp_path: Path) -> None:
@@ -326,12 +402,20 @@ def test_learning_rate_follows_the_scheduler(splits: Splits) -> None:
         assert [record.lr for record in trainer.history] == pytest.approx(wanted)
 
 
+class Shares(Observer):
+    """Keeps what share of the epoch is done after each batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def batch_ends(self, share: float) -> None:
+        self.seen.append(share)
+
+
 def test_num_batch_epoch_limits_the_batches(splits: Splits) -> None:
-    watch = PatternWatch()
-    shares: list[float] = []
-    watch.batch_ends = shares.append  # type: ignore[method-assign]
-    train(make_trainer(splits, watch, w=(0.0, 0.5, 0.5), num_batchEpoch=2, max_iter=1, num_epochs=1))
-    assert shares == [0.5, 1.0]
+    shares = Shares()
+    train(make_trainer(splits, shares, w=(0.0, 0.5, 0.5), num_batchEpoch=2, max_iter=1, num_epochs=1))
+    assert shares.seen == [0.5, 1.0]
 
 
 def test_tol_epochs_ends_a_phase_without_improvement(splits: Splits) -> None:
@@ -347,7 +431,15 @@ def test_divergence_is_one_clear_error(splits: Splits) -> None:
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD"])
 def test_every_optimizer_trains(splits: Splits, optimizer: str) -> None:
-    train(make_trainer(splits, w=(0.0, 0.5, 0.5), base_optimizer=optimizer, max_iter=1, num_epochs=1, lr=1e-3))
+    trainer = make_trainer(splits, w=(0.0, 0.5, 0.5), base_optimizer=optimizer, max_iter=1, num_epochs=3, lr=1e-3)
+    assert type(trainer.make_optimizer()).__name__ == optimizer
+    before = copy.deepcopy(trainer.model.state_dict())
+    train(trainer)
+    losses = [sum(record.objectives[1:]) for record in trainer.history]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.95 * losses[0]
+    same = [name for name, weight in trainer.model.state_dict().items() if torch.equal(weight, before[name])]
+    assert same == []
 
 
 def test_retraining_only_keeps_the_zero_rows_it_starts_from(splits: Splits) -> None:
@@ -428,7 +520,7 @@ def test_the_proximal_step_after_an_epoch_is_the_multiplier_estimate_of_the_spar
 def test_one_proximal_step_is_that_of_growl_under_the_cap(splits: Splits) -> None:
     model, parameters = make_network(splits), short(max_layerSRate=1.0)
     layers = model.growl_layers(parameters.skip_layer).values()
-    thetas = two_phase.growl_thetas(model, parameters, CPU)
+    thetas = growl_thetas(model, parameters, CPU)
     expected = [growl_prox(to_rows(layer.weight), theta, 0.3) for layer, theta in zip(layers, thetas, strict=True)]
     two_phase.SearchRule(model, parameters).after_epoch(1.0, 0.3)
     for layer, rows in zip(layers, expected, strict=True):

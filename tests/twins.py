@@ -106,10 +106,13 @@ def growl_prox(rows: np.ndarray, theta: Vector, step: float) -> np.ndarray:
     import cvxpy
 
     v = cvxpy.Variable(rows.shape)
-    norms = cvxpy.norm(v, 2, axis=1)
+    # What cvxpy imports by * has no type.
+    norms = cvxpy.norm(v, 2, axis=1)  # type: ignore[attr-defined]
     steps = np.array(theta) - np.array([*theta[1:], 0.0])
-    penalty = sum(weight * cvxpy.sum_largest(norms, i + 1) for i, weight in enumerate(steps))
-    cvxpy.Problem(cvxpy.Minimize(0.5 * cvxpy.sum_squares(v - rows) + step * penalty)).solve(
+    largest = cvxpy.sum_largest  # type: ignore[attr-defined]
+    penalty = sum(weight * largest(norms, i + 1) for i, weight in enumerate(steps))
+    distance = cvxpy.sum_squares(v - rows)  # type: ignore[attr-defined]
+    cvxpy.Problem(cvxpy.Minimize(0.5 * distance + step * penalty)).solve(
         solver=cvxpy.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11
     )
     assert v.value is not None

@@ -82,6 +82,8 @@ def _one_line(cls: type, error: ValidationError) -> UserError:
     if name not in fields_of(cls):
         return UserError(f"unknown parameter {name}; known: {', '.join(fields_of(cls))}")
     field = fields_of(cls)[name]
+    if first["type"] == "missing":
+        return UserError(f"{field.title or name} is missing; allowed: {allowed(field)}")
     return UserError(f"{field.title or name} is {_shown(first['input'])}; allowed: {allowed(field)}")
 
 

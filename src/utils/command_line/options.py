@@ -60,7 +60,9 @@ class TaughtOptions(SearchedOptions):
 class StudyOptions(SweepOptions):
     """Of a Pareto-front study."""
 
-    k0: tuple[float, ...] = Field(default=(), description="study the best models of each of these k0 together")
+    k0: tuple[float, ...] = Field(
+        default=(), strict=False, description="study the best models of each of these k0 together"
+    )
     resolution: int | None = Field(
         default=None, ge=1, description="a lattice of this resolution over the tasks as vectors"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from src.utils.errors import UserError
 from src.utils.report.run import draw_run
 from src.utils.report.study_report import report_study
 from src.utils.report.sweeps import draw_repetitions, draw_search
@@ -27,5 +28,7 @@ def draw(folder: Path) -> list[Path]:
     if not (folder / RECORD).exists():
         return draw_run(folder)
     outcome = read_outcome(folder)
+    if not outcome.points:
+        raise UserError(f"{folder} holds no finished training yet: there is nothing to draw")
     own = _KINDS[outcome.kind](outcome) if outcome.kind in _KINDS else []
     return [*own, *(path for point in outcome.points for path in draw_run(point.results.folder))]

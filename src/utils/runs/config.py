@@ -60,7 +60,7 @@ class RunConfig(Checked):
         default=None, description="file of the model to start from, with --is_search no or --Sparsity_study no"
     )
     teachers: tuple[str, ...] = Field(
-        default=(), description="KDMTL: files of single-task models to learn from, one per task"
+        default=(), strict=False, description="KDMTL: files of single-task models to learn from, one per task"
     )
 
     def __post_init__(self) -> None:
@@ -130,7 +130,7 @@ class Run:
             parameters = from_plain(TrainingParameters, content["parameters"])
             copy = content["model_copy"]
             return cls(config, parameters, folder, Path(content["pictures"]), Path(copy) if copy else None)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, UserError) as error:
             raise UserError(f"{folder} holds no run of this version (no readable {START})") from error
 
     def save(self) -> None:

@@ -173,9 +173,12 @@ def read_history(path: Path) -> list[EpochRecord]:
     """
     try:
         with path.open(newline="") as file:
-            return [_record(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            history = [_record(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is damaged or of another version") from error
+    if not history:
+        raise UserError(f"{path} is damaged or of another version: it holds no epoch")
+    return history
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,13 @@ class TrainingParameters(Checked):
     method: str = Field(default="Chebyshev", description="training method, by its name in methods.py")
     w: tuple[float, ...] = Field(
         default=(1e-3, 0.2, 0.799),
+        strict=False,
         title="w (the preference vector k)",
         description="preference vector k: sparsity, task 1, ..., task m",
     )
-    a: tuple[float, ...] = Field(default=(), description="reference point, one number per objective; none: zeros")
+    a: tuple[float, ...] = Field(
+        default=(), strict=False, description="reference point, one number per objective; none: zeros"
+    )
     epsilon: float = Field(
         default=1e-4, ge=0, le=1, description="coefficient of the augmentation term of the Chebyshev scalarization"
     )
@@ -96,7 +99,7 @@ class TrainingParameters(Checked):
         default=False, description="MGDA: gradients at the shared representation (MGDA-UB), not at the weights"
     )
     distillation: tuple[float, ...] = Field(
-        default=(), description="KDMTL: weights of the distillation losses, one per task"
+        default=(), strict=False, description="KDMTL: weights of the distillation losses, one per task"
     )
     growl_type: Literal["spike", "linear", "Dejiao"] = Field(default="spike", description="GrOWL weights")
     beta1: float = Field(default=0.8, ge=0, description="first GrOWL coefficient")
