@@ -106,7 +106,8 @@ def test_zeros_are_gaps_and_the_axis_says_so(drawn: list[Figure], tmp_path: Path
 @pytest.mark.parametrize(
     ("details", "name", "panels"),
     [({"distillation": [1.0] * 3}, "distillation loss", 6), ({"direction_norm": [1.0] * 3}, "norm of the", 6),
-     ({}, "weights", 5), ({"t": [0.3] * 3, "mu": [1.0] * 3, "lambda_change": [0.1] * 3}, "weighted", 5)],
+     ({}, "weights", 5), ({"distillation": [0.0] * 3}, "weights", 5),
+     ({"t": [0.3] * 3, "mu": [1.0] * 3, "lambda_change": [0.1] * 3}, "weighted", 5)],
 )  # fmt: skip
 def test_numbers_of_a_method_have_a_panel_of_their_name(
     details: dict[str, list[float]], name: str, panels: int, drawn: list[Figure], tmp_path: Path

@@ -116,9 +116,9 @@ def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequenc
         if number or any(weights):  # sparsity may be out of play
             courses[weight].append((weights, {**style, "drawstyle": "steps-post", "marker": "."}))
     for name, detail in DETAILS.items():
-        if name in history[0].details:
+        if any(record.details.get(name, 0) > 0 for record in history):
             look = {**detail.style, "markersize": 4, "label": detail.label}
-            courses.setdefault(detail.panel, []).append(([record.details[name] for record in history], look))
+            courses.setdefault(detail.panel, []).append(([record.details.get(name, 0) for record in history], look))
     figure = Figure(figsize=(5 * -(-len(courses) // 2), 7.2), layout="constrained")
     axes = figure.subplots(2, -(-len(courses) // 2)).flatten()
     shared: dict[str, Artist] = {}
