@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -104,12 +105,16 @@ def _draw(path: Path, rows: list[Row]) -> None:
     ratios.set_ylabel("$f_1 / f_2$ at the end of the training")
     ratios.legend(fontsize=9)
     losses.plot([row.f1 for row in rows], [row.f2 for row in rows], "-", color="#bbbbbb", zorder=1)
-    for row, active in zip(rows, inside, strict=True):
+    middle = np.median([row.f1 for row in rows])
+    for number, (row, active) in enumerate(zip(rows, inside, strict=True)):
         losses.plot(row.f1, row.f2, "o" if active else "x", color="#1f77b4" if active else "#d95f02")
-        losses.annotate(f"{row.k1:g} : {row.k2:g}", (row.f1, row.f2), (4, 4), textcoords="offset points", fontsize=8)
+        below = number % 2 == 0 and row.f1 >= middle  # where the front is flat, every other label
+        place: dict[str, Any] = {"ha": "right" if below else "left", "va": "top" if below else "bottom"}
+        text, shift = f"{row.k1:g} : {row.k2:g}", (-4, -3) if below else (4, 3)
+        losses.annotate(text, (row.f1, row.f2), shift, textcoords="offset points", fontsize=8, **place)
     losses.set_xlabel("$f_1$, training loss of the first task")
     losses.set_ylabel("$f_2$, of the second")
-    losses.margins(x=0.12)
+    losses.margins(0.12)
     for axis in (ratios, losses):
         axis.grid(alpha=0.3)
     save(figure, path)

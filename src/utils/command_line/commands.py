@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from src.utils.checked import from_plain
 from src.utils.command_line.flags import Plan, Request, add_flags, read_flags
 from src.utils.command_line.options import (
+    CompareOptions,
+    DrawOptions,
     RepeatOptions,
     RunOptions,
     SearchedOptions,
@@ -67,8 +70,10 @@ def study(plan: Plan, arguments: Sequence[str], description: str | None) -> None
         _train(request, "go_on")
         return
     from src.utils.command_line import studying
+    from src.utils.report.style import pictures_as
 
-    studying.study(request)
+    with pictures_as(request.options.figure_format):
+        studying.study(request)
 
 
 def test(arguments: Sequence[str]) -> None:
@@ -88,28 +93,35 @@ def compare(arguments: Sequence[str]) -> None:
     parser.add_argument("folder", type=Path, nargs="+", help="folder under logs/ of what is compared")
     parser.add_argument("--name", default="comparison", help="of the pictures and the table [comparison]")
     add_flags(parser, RunConfig, ("output_dir",))
-    flags = parser.parse_args(arguments)
+    add_flags(parser, CompareOptions, ("reference", "figure_format"))
+    flags = vars(parser.parse_args(arguments))
+    folders, name, output_dir = (flags.pop(flag, None) for flag in ("folder", "name", "output_dir"))
+    options = from_plain(CompareOptions, flags)
     from src.utils.command_line import looking
 
-    looking.compare_folders(flags.folder, flags.name, getattr(flags, "output_dir", None))
+    looking.compare_folders(folders, name, output_dir, options)
 
 
 def draw(arguments: Sequence[str]) -> None:
     """Draw anew what a run, search, study or repetitions draw at their end, from their files alone."""
     parser = Parser(prog="Train_and_Test.py draw", description=draw.__doc__)
     parser.add_argument("folder", type=Path, help="folder under logs/")
-    flags = parser.parse_args(arguments)
+    add_flags(parser, DrawOptions, ("figure_format",))
+    flags = vars(parser.parse_args(arguments))
+    folder, options = flags.pop("folder"), from_plain(DrawOptions, flags)
     from src.utils.command_line import looking
 
-    looking.draw_folder(flags.folder)
+    looking.draw_folder(folder, options)
 
 
 def _train(request: Request[Any], work: str, *others: Any) -> None:
     """Do the work of that name, or go on with the run that ``--resume`` names."""
     from src.utils.command_line import training
+    from src.utils.report.style import pictures_as
 
-    if request.options.resume is not None:
-        training.go_on(request)
-    else:
-        do: Callable[..., None] = getattr(training, work)
-        do(request, *others)
+    with pictures_as(request.options.figure_format):
+        if request.options.resume is not None:
+            training.go_on(request)
+        else:
+            do: Callable[..., None] = getattr(training, work)
+            do(request, *others)

@@ -16,6 +16,7 @@ from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
 from src.utils.files import check_writable
 from src.utils.report.run import draw_samples
+from src.utils.report.style import pictures_as
 from src.utils.runs.config import ROOT
 from src.utils.runs.results import samples_of
 
@@ -34,10 +35,12 @@ def _create(description: str | None, arguments: Sequence[str] | None) -> None:
         check_writable(place)
     dataset = load_cifar10mnist(folder, chosen.seed, _refuse, chosen.variant, display)
     picture = images / "samples.png"
-    draw_samples(picture, samples_of(dataset), f"{dataset.name}: {', '.join(dataset.task_names)}")
+    with pictures_as(chosen.figure_format):
+        pictures = draw_samples(picture, samples_of(dataset), f"{dataset.name}: {', '.join(dataset.task_names)}")
     print(f"{dataset.name}: {len(dataset.x_train):,} training and {len(dataset.x_test):,} test images; written:")
     print(f"  {cache}{'' if display.done else ' (was there before)'}")
-    print(f"  {picture}")
+    for path in pictures:
+        print(f"  {path}")
 
 
 def _parse(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -48,6 +51,7 @@ def _parse(description: str | None, arguments: Sequence[str] | None) -> argparse
         "--seed", type=int, default=123, help=f"of the random pictures of the variant of {ALL} [%(default)s]"
     )
     parser.add_argument("--output-dir", "--output_dir", help="folder under which Images/ is; default: the project")
+    parser.add_argument("--figure_format", default="png", choices=("png", "pdf"), help="pdf: the picture as PDF, too")
     chosen = parser.parse_args(arguments)
     if not 0 <= chosen.seed < 2**32:
         raise UserError(f"seed is {chosen.seed}; allowed: 0 to 2**32 - 1")

@@ -9,10 +9,12 @@ from typing import Any
 from Data_loaders.loaders import make_splits
 from src.models.registry import SavedModel, load_model
 from src.utils.checked import from_plain
+from src.utils.command_line.options import CompareOptions, DrawOptions
 from src.utils.errors import UserError
 from src.utils.report.console import ConsoleObserver, show_accuracies, show_comparison, show_files, show_rows
 from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison
+from src.utils.report.style import pictures_as
 from src.utils.runs.config import ROOT, RunConfig
 from src.utils.runs.problem import architecture_for, load_dataset, torch_device
 from src.utils.sparsity.metrics import count_layers, total
@@ -46,12 +48,14 @@ def _trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tup
         raise UserError(f"{path} does not say what it was trained on ({error}): train the model again") from error
 
 
-def compare_folders(folders: list[Path], name: str, output_dir: str | None) -> None:
+def compare_folders(folders: list[Path], name: str, output_dir: str | None, options: CompareOptions) -> None:
     """Draw the fronts of several folders in one picture."""
-    comparison = compare(folders, Path(output_dir).resolve() if output_dir else ROOT, name)
-    show_comparison(comparison, draw_comparison(comparison))
+    comparison = compare(folders, Path(output_dir).resolve() if output_dir else ROOT, name, options.reference)
+    with pictures_as(options.figure_format):
+        show_comparison(comparison, draw_comparison(comparison))
 
 
-def draw_folder(folder: Path) -> None:
+def draw_folder(folder: Path, options: DrawOptions) -> None:
     """Draw anew what a run, search, study or repetitions draw at their end."""
-    show_files(draw(folder))
+    with pictures_as(options.figure_format):
+        show_files(draw(folder))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -9,7 +11,23 @@ from src.utils.checked import CHECKED, Checked
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
-class RunOptions(Checked):
+class DrawOptions(Checked):
+    """Of all commands that draw."""
+
+    figure_format: Literal["png", "pdf"] = Field(default="png", description="pdf: every picture as PDF, too")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class CompareOptions(DrawOptions):
+    """Of a comparison."""
+
+    reference: tuple[float, ...] = Field(
+        default=(), description="reference point of the losses' hypervolumes, one per task; default: beyond all points"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class RunOptions(DrawOptions):
     """Of one training."""
 
     resume: str | None = Field(default=None, description="go on with the interrupted run in this folder")

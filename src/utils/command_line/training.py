@@ -58,7 +58,9 @@ def go_on(request: Request[RunOptions]) -> None:
     """Go on with an interrupted run; refuses further flags, as it has its own."""
     folder = Path(request.options.resume or "")
     others = [
-        f"--{'k' if name == 'w' else name}" for name in request.given if name not in ("resume", "worker", "quiet")
+        f"--{'k' if name == 'w' else name}"
+        for name in request.given
+        if name not in ("resume", "worker", "quiet", "figure_format")
     ]
     if others:
         raise UserError(f"--resume goes on with a run as it was started; not allowed beside it: {', '.join(others)}")

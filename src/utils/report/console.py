@@ -169,6 +169,10 @@ def show_comparison(comparison: Comparison, files: Iterable[Path]) -> None:
     first = comparison.compared[0]
     print(f"reference points: losses {np.round(first.losses.reference, 4).tolist()}, "
           f"errors in percent {np.round(first.errors.reference, 2).tolist()}")  # fmt: skip
+    for item in comparison.compared:
+        if item.losses.outside:
+            count = f"{item.losses.outside} of {len(item.losses.values)}"
+            print(f"{item.label}: losses of {count} points are beyond the reference point and add no volume")
     show_files([comparison.table, *files])
 
 

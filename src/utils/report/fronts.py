@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from src.utils.report.points import LINES, draw_table, markers_of, number_points, table_rows
 from src.utils.report.style import BEST_COLOUR, FRONT_COLOUR, MARKERS, PALE_COLOUR, save, task_colour
 from src.utils.runs.results import Results
 from src.utils.study.compare import Comparison
@@ -28,24 +28,25 @@ def draw_comparison(comparison: Comparison) -> list[Path]:
     """Losses and accuracies of all compared folders; nothing for a single task."""
     if len(comparison.task_names) < 2:
         return []
-    base, dataset = comparison.table.with_suffix(""), comparison.dataset
-    losses, accuracies = (base.with_name(f"{base.name}_{kind}.png") for kind in ("losses", "accuracies"))
-    draw_fronts(
-        losses,
+    base, dataset, first = comparison.table.with_suffix(""), comparison.dataset, comparison.compared[0]
+    losses = draw_fronts(
+        base.with_name(f"{base.name}_losses.png"),
         {item.label: item.losses.values for item in comparison.compared},
         [f"validation loss, {task}" for task in comparison.task_names],
         {item.label: item.losses.volume for item in comparison.compared},
         f"{dataset}: losses",
+        reference=first.losses.reference,
     )
-    draw_fronts(
-        accuracies,
+    accuracies = draw_fronts(
+        base.with_name(f"{base.name}_accuracies.png"),
         {item.label: 100 - item.errors.values for item in comparison.compared},
         [f"test accuracy, {task} (%)" for task in comparison.task_names],
         {item.label: item.errors.volume for item in comparison.compared},
         f"{dataset}: accuracies",
         larger_is_better=True,
+        reference=100 - first.errors.reference,
     )
-    return [losses, accuracies]
+    return [*losses, *accuracies]
 
 
 def draw_front(
@@ -58,8 +59,8 @@ def draw_front(
     title: str,
     *,
     larger_is_better: bool = False,
-) -> None:
-    """Two objectives of all points, numbered, beside a table of the numbers' k, accuracies and zero rows.
+) -> list[Path]:
+    """Two objectives of all points, numbered where there is room, beside a table of k, accuracies and zero rows.
 
     Args:
         path: of the picture.
@@ -74,12 +75,19 @@ def draw_front(
         larger_is_better: for both columns.
     """
     drawn, on_front = np.asarray(values, dtype=np.float64)[:, :2], np.asarray(front, dtype=np.bool_)
-    rows = _table_rows(points)
+    rows, columns = table_rows(points), ceil(len(points) / LINES) if len(points) <= 3 * LINES else 0
     width = 0.067 * len(rows[0]) + 0.1  # inches: a letter of the table takes 0.602 of 8 points
-    figure = Figure(figsize=(7.2 + width, max(5.5, 0.2 * len(points) + 1.5)), layout="constrained")
-    axis, table = figure.subplots(1, 2, width_ratios=(7, width))
-    axis.scatter(*drawn[~on_front].T, s=26, color=PALE_COLOUR, label="dominated", zorder=2)
-    axis.scatter(*drawn[on_front].T, s=34, color=FRONT_COLOUR, label="non-dominated", zorder=3)
+    figure = Figure(figsize=(7.2 + columns * width, 6.5), layout="constrained")
+    axis, *tables = figure.subplots(1, 1 + columns, width_ratios=(7, *(width,) * columns), squeeze=False)[0]
+    paths, legend = markers_of([point.k[0] for point in points])
+    shades = []
+    for chosen, size, colour, name in (
+        (~on_front, 26, PALE_COLOUR, "dominated"),
+        (on_front, 34, FRONT_COLOUR, "non-dominated"),
+    ):
+        dots = axis.scatter(*drawn[chosen].T, s=size, color=colour, zorder=3)
+        dots.set_paths([path for path, drawn_here in zip(paths, chosen, strict=True) if drawn_here])
+        shades += [Patch(color=colour, label=name)] * bool(chosen.any())
     _draw_staircase(axis, drawn[on_front], larger_is_better, color=FRONT_COLOUR, lw=1.2, zorder=1)
     x, y = drawn[best]
     ring = {"s": 130, "facecolors": "none", "edgecolors": BEST_COLOUR, "linewidths": 1.8}
@@ -88,20 +96,25 @@ def draw_front(
     axis.set_ylabel(axis_names[1])
     axis.margins(0.08)
     axis.grid(alpha=0.3)
-    colours = np.where(on_front, FRONT_COLOUR, "#707070")
+    _scale(axis, drawn, larger_is_better)
+    colours = np.where(on_front, FRONT_COLOUR, "#606060")
     colours[best] = BEST_COLOUR
-    _draw_table(table, rows, colours)
-    figure.suptitle(title, fontsize=11)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    for number, table in enumerate(tables):
+        part = slice(number * LINES, (number + 1) * LINES)
+        draw_table(table, [rows[0], *rows[1:][part]], colours[part])
+    note = "" if columns else "\nk, accuracies and zero rows of the points: front.csv"
+    figure.suptitle(f"{title}{note}", fontsize=11)
+    handles = [*shades, *axis.get_legend_handles_labels()[0], *legend]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6 if columns else 3, fontsize=9)
     figure.draw_without_rendering()  # the numbers are placed on the final layout
     ahead = non_dominated(-drawn if larger_is_better else drawn)
-    _number_points(axis, drawn, np.where(ahead == larger_is_better, 45, 225))  # each on its side of the staircase
-    save(figure, path)
+    number_points(axis, drawn, np.where(ahead == larger_is_better, 45, 225), on_front)  # beside the staircase
+    return save(figure, path)
 
 
 def draw_front_3d(
     path: Path, points: Sequence[Results], front: ArrayLike, task_names: Sequence[str], title: str
-) -> None:
+) -> list[Path]:
     """Validation losses of the first two tasks and the sparsity objective, coloured by k_0, dominated points pale.
 
     Args:
@@ -131,7 +144,7 @@ def draw_front_3d(
     bar.minorticks_off()
     bar.set_ticks(range(len(choices)), labels=[f"{choice:g}" for choice in choices])
     figure.suptitle(title, fontsize=11)
-    save(figure, path)
+    return save(figure, path)
 
 
 def draw_curves(
@@ -140,7 +153,7 @@ def draw_curves(
     labels: Sequence[str],
     task_names: Sequence[str],
     title: str,
-) -> None:
+) -> list[Path]:
     """Validation accuracy per task over the epochs, a small axis per run, all with the same scales.
 
     Args:
@@ -171,7 +184,7 @@ def draw_curves(
     figure.supylabel("validation accuracy (%)", fontsize=10)
     figure.suptitle(title, fontsize=11)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(task_names), fontsize=9)
-    save(figure, path)
+    return save(figure, path)
 
 
 def draw_fronts(
@@ -182,8 +195,11 @@ def draw_fronts(
     title: str,
     *,
     larger_is_better: bool = False,
-) -> None:
+    reference: Sequence[float] | NDArray[np.float64] | None = None,
+) -> list[Path]:
     """Two objectives of several studies, each with its staircase; dominated points pale, hypervolumes in the legend.
+
+    Where poor points take most of an axis, the region of the others is drawn again beside it.
 
     Args:
         path: of the picture.
@@ -192,23 +208,63 @@ def draw_fronts(
         hypervolumes: by the study's name, all for one reference point; a study may lack one.
         title: of the picture.
         larger_is_better: for both columns.
+        reference: point that the hypervolumes are measured from, in the units of the fronts.
     """
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axis = figure.subplots()
-    for number, (name, values) in enumerate(fronts.items()):
-        drawn, colour = values[:, :2], task_colour(number)
-        marker = MARKERS[number % len(MARKERS)]
-        on_front = non_dominated(-drawn if larger_is_better else drawn)
-        x, y = drawn[~on_front].T
-        axis.scatter(x, y, s=20, marker=marker, color=to_rgba(colour, 0.25), linewidths=0)
-        label = f"{name}: hypervolume {hypervolumes[name]:.4g}" if name in hypervolumes else name
-        _draw_staircase(axis, drawn, larger_is_better, color=colour, marker=marker, ms=6, lw=1.2, label=label)
-    axis.set_xlabel(axis_names[0])
-    axis.set_ylabel(axis_names[1])
-    axis.grid(alpha=0.3)
+    together = np.vstack([values[:, :2] for values in fronts.values()])
+    zoom = _without_outliers(together, larger_is_better)
+    figure = Figure(figsize=(8 if zoom is None else 13, 6), layout="constrained")
+    for place, axis in enumerate(figure.subplots(1, 1 if zoom is None else 2, squeeze=False)[0]):
+        for number, (name, values) in enumerate(fronts.items()):
+            drawn, colour, marker = values[:, :2], task_colour(number), MARKERS[number % len(MARKERS)]
+            on_front = non_dominated(-drawn if larger_is_better else drawn)
+            axis.scatter(*drawn[~on_front].T, s=20, marker=marker, color=to_rgba(colour, 0.25), linewidths=0)
+            label = f"{name}: hypervolume {hypervolumes[name]:.4g}" if name in hypervolumes else name
+            style = {"color": colour, "marker": marker, "ms": 6, "lw": 1.2, "label": "" if place else label}
+            _draw_staircase(axis, drawn, larger_is_better, **style)
+        axis.set_xlabel(axis_names[0])
+        axis.set_ylabel(axis_names[1])
+        axis.grid(alpha=0.3)
+        if zoom is not None and place:
+            axis.set(xlim=zoom[:, 0], ylim=zoom[:, 1], title="the dashed region")
+            continue
+        _scale(axis, together, larger_is_better)
+        if zoom is not None:
+            corner, sides = zoom[0], zoom[1] - zoom[0]
+            axis.add_patch(Rectangle((corner[0], corner[1]), *sides, fill=False, ls="--", ec="#666666"))
     figure.suptitle(title, fontsize=11)
-    figure.legend(loc="outside lower center", ncols=min(2, len(fronts)), fontsize=9)
-    save(figure, path)
+    note = None if reference is None else f"hypervolumes from ({', '.join(f'{value:.4g}' for value in reference)})"
+    figure.legend(loc="outside lower center", ncols=2 if max(map(len, fronts)) < 24 else 1, fontsize=9, title=note)
+    return save(figure, path)
+
+
+def _scale(axis: Axes, values: NDArray[np.float64], larger_is_better: bool) -> None:
+    """A logarithmic axis for losses (n, 2) of more than a power of ten."""
+    for name, wide in zip("xy", _wide(values, larger_is_better), strict=True):
+        if wide:
+            axis.set(**{f"{name}scale": "log"})
+
+
+def _wide(values: NDArray[np.float64], larger_is_better: bool) -> NDArray[np.bool_]:
+    low, high = values.min(axis=0), values.max(axis=0)
+    wide: NDArray[np.bool_] = np.full(2, not larger_is_better) & (low > 0) & (high > 10 * low)
+    return wide
+
+
+def _without_outliers(values: NDArray[np.float64], larger_is_better: bool) -> NDArray[np.float64] | None:
+    """Corners of the region of all points (n, 2) but poor ones, where these take more than half of an axis.
+
+    Poor is what is worse than the third quartile by 1.5 times the distance of the quartiles (Tukey's fences).
+    """
+    wide, sign = _wide(values, larger_is_better), -1 if larger_is_better else 1
+    costs = sign * np.where(wide, np.log(np.where(wide, values, 1.0)), values)
+    first, third = np.quantile(costs, (0.25, 0.75), axis=0)
+    kept = costs[(costs <= third + 1.5 * (third - first)).all(axis=1)]
+    if len(kept) < 2 or not (np.ptp(kept, axis=0) < 0.5 * np.ptp(costs, axis=0)).any():
+        return None
+    border = 0.06 * np.ptp(kept, axis=0) + 0.002 * np.ptp(costs, axis=0) + 1e-12
+    corners = sign * np.array([kept.min(axis=0) - border, kept.max(axis=0) + border])
+    corners = np.sort(np.where(wide, np.exp(np.where(wide, corners, 0.0)), corners), axis=0)
+    return np.asarray(corners, dtype=np.float64)
 
 
 def _draw_staircase(axis: Axes, values: NDArray[np.float64], larger_is_better: bool, **style: Any) -> None:
@@ -216,50 +272,3 @@ def _draw_staircase(axis: Axes, values: NDArray[np.float64], larger_is_better: b
     ahead = values[non_dominated(-values if larger_is_better else values)]
     x, y = ahead[np.argsort(ahead[:, 0])].T
     axis.plot(x, y, drawstyle="steps-pre" if larger_is_better else "steps-post", **style)
-
-
-def _table_rows(points: Sequence[Results]) -> list[str]:
-    """A head and a row per point, all of the same length."""
-    shown = [", ".join(f"{value:.4g}" for value in point.k) for point in points]
-    width = max(len(text) for text in shown)
-    rows = [f"    {'k':<{width}} {'valid.':>6} {'test':>6} {'zero':>5}"]
-    for number, (point, text) in enumerate(zip(points, shown, strict=True), start=1):
-        means = f"{point.mean_accuracy:6.2f} {point.mean_test_accuracy:6.2f}"
-        rows.append(f"{number:>3} {text:<{width}} {means} {point.sparsity_rate:5.1f}")
-    return rows
-
-
-def _draw_table(axis: Axes, rows: Sequence[str], colours: NDArray[np.str_]) -> None:
-    axis.set_axis_off()
-    axis.set_xlim(0, 1)
-    axis.set_ylim(max(len(rows), 21), -1)  # few points: rows from the top, not stretched
-    style: dict[str, Any] = {"family": "monospace", "fontsize": 8, "va": "center"}
-    axis.text(0, -0.3, rows[0], fontweight="bold", **style)
-    for place, (row, colour) in enumerate(zip(rows[1:], colours, strict=True), start=1):
-        axis.text(0, place, row, color=colour, **style)
-    axis.set_title("mean accuracies, zero rows (%)", fontsize=9, loc="right")
-
-
-def _number_points(axis: Axes, values: NDArray[np.float64], angles: NDArray[np.int_]) -> None:
-    """Numbers from 1 beside the points (n, 2), each at the nearest free place, from its angle (n,), degrees, on."""
-    scale = 72 / axis.figure.dpi
-    places = axis.transData.transform(values) * scale
-    low, high = np.array(axis.bbox.min) * scale, np.array(axis.bbox.max) * scale
-    halo = withStroke(linewidth=2.5, foreground="white")
-    turns = np.array([0, 30, -30, 60, -60, 90, -90, 120, -120, 150, -150, 180])
-    taken = [(place, np.array([4.0, 4.0])) for place in places]  # centre and half the size, in points
-    for number, (place, first) in enumerate(zip(places, angles, strict=True), start=1):
-        half = np.array([2.6 * len(str(number)), 4.0])
-        for radius, angle in product((11, 17, 24, 32, 41, 51), np.radians(first + turns)):
-            centre = place + radius * np.array([np.cos(angle), np.sin(angle)])
-            inside = (centre - half > low).all() and (centre + half < high).all()
-            if inside and all((abs(centre - other) > half + size).any() for other, size in taken):
-                break
-        else:  # nowhere: above the point
-            radius, centre = 11, place + np.array([0, 11])
-        taken.append((centre, half))
-        line = {"arrowstyle": "-", "lw": 0.5, "color": "#777777", "shrinkA": 0, "shrinkB": 2} if radius > 11 else None
-        axis.annotate(
-            str(number), values[number - 1], centre - place, textcoords="offset points", arrowprops=line,
-            ha="center", va="center", fontsize=8, zorder=4, path_effects=[halo],
-        )  # fmt: skip

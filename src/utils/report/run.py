@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from src.utils.files import read_torch
-from src.utils.report.diagram import draw_diagram
-from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, save, task_colour
+from src.utils.report.diagram import draw_diagram, kind_of
+from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, save, task_colour, text_colour
 from src.utils.runs.config import HISTORY, MODEL, SAMPLES, Run
 from src.utils.runs.results import Samples, read_history, read_results, read_samples
 from src.utils.sparsity.metrics import RowCounts
 from src.utils.training.engine import EpochRecord
 
-DETAILS = {
-    "multiplier_sum": "$|1 - \\sum_i \\lambda_i|$",
-    "complementarity": "$\\max_i |\\lambda_i g_i|$",
-    "feasibility": "$\\max(0, \\max_i g_i)$",
-    "chebyshev_gap": "Chebyshev gap",
-    "direction_norm": "$\\|\\sum_i w_i g_i\\|$",
-    "distillation": "distillation loss",
+_RESIDUALS = "residuals of optimality"
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How a number of a method is drawn.
+
+    Attributes:
+        panel: name of its axis: that of another panel, or of one of its own.
+        label: in the legend.
+        style: of the curve; never a task's colour.
+    """
+
+    panel: str
+    label: str
+    style: Mapping[str, Any]
+
+
+DETAILS: Mapping[str, Detail] = {
+    "t": Detail("weighted objectives c", "t", {"color": "black", "ls": ":"}),
+    "multiplier_sum": Detail(_RESIDUALS, "$|1 - \\sum_i \\lambda_i|$", {"color": "black", "ls": "-", "marker": "o"}),
+    "complementarity": Detail(
+        _RESIDUALS, "$\\max_i |\\lambda_i g_i|$", {"color": "#8c510a", "ls": "--", "marker": "s"}
+    ),
+    "feasibility": Detail(_RESIDUALS, "$\\max(0, \\max_i g_i)$", {"color": "#35338a", "ls": "-.", "marker": "^"}),
+    "chebyshev_gap": Detail(_RESIDUALS, "Chebyshev gap", {"color": "#9a9a9a", "ls": ":", "marker": "D"}),
+    "direction_norm": Detail(
+        "norm of the common direction", "$\\|\\sum_i w_i g_i\\|$", {"color": "black", "marker": "."}
+    ),
+    "distillation": Detail("distillation loss", "sum over the tasks", {"color": "black", "marker": "."}),
 }
-"""Numbers of the methods that are drawn: residuals of the KKT conditions, distance to stationarity."""
+"""The numbers of the methods that are drawn; others, such as mu, are in the history alone."""
 
 
 def draw_run(folder: Path) -> list[Path]:
@@ -38,24 +64,23 @@ def draw_run(folder: Path) -> list[Path]:
     """
     run, results = Run.read(folder), read_results(folder)
     title = f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
-    pictures = [run.picture("training")]
-    draw_history(pictures[0], read_history(folder / HISTORY), results.task_names, title)
+    pictures = draw_history(run.picture("training"), read_history(folder / HISTORY), results.task_names, title)
     if results.k[0] > 0:
-        pictures.append(run.picture("rows"))
-        draw_rows(pictures[-1], results.layers, f"{title}: rows of the sparse layers")
+        pictures += draw_rows(run.picture("rows"), results.layers, f"{title}: rows of the sparse layers")
     samples = folder / SAMPLES
     if samples.exists():
-        pictures.append(run.pictures.with_name("samples.png"))
-        draw_samples(pictures[-1], read_samples(samples), f"{results.dataset}: {', '.join(results.task_names)}")
+        shown = f"{results.dataset}: {', '.join(results.task_names)}"
+        pictures += draw_samples(run.pictures.with_name("samples.png"), read_samples(samples), shown)
     if run.model_copy:
-        model = read_torch(folder / MODEL)
-        if "alphas" in model["state_dict"]:
-            pictures.append(run.pictures.with_name("MDMTN_diagram.png"))
-            draw_diagram(pictures[-1], model["architecture"]["num_outs"], results.task_names)
+        state = read_torch(folder / MODEL)["state_dict"]
+        kind = kind_of(state)
+        if kind:
+            path = run.pictures.with_name(f"{kind}_diagram.png")
+            pictures += draw_diagram(path, state, results.task_names, results.layers, title)
     return pictures
 
 
-def draw_samples(path: Path, samples: Samples, title: str) -> None:
+def draw_samples(path: Path, samples: Samples, title: str) -> list[Path]:
     """Images with their labels."""
     columns, count = 5, len(samples.images)
     figure = Figure(figsize=(columns * 1.7, 2.1 * -(-count // columns)), layout="constrained")
@@ -66,80 +91,103 @@ def draw_samples(path: Path, samples: Samples, title: str) -> None:
     for axis in axes:
         axis.set_axis_off()
     figure.suptitle(title, fontsize=11)
-    save(figure, path)
+    return save(figure, path)
 
 
-def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequence[str], title: str) -> None:
-    """Accuracy, objectives, their weights, and how well the scalarized problem is solved, over the epochs."""
-    figure = Figure(figsize=(15, 7), layout="constrained")
-    (accuracy, losses, objectives), (weighted, multipliers, details) = figure.subplots(2, 3)
-    epochs = [record.epoch for record in history]
+def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequence[str], title: str) -> list[Path]:
+    """Accuracy, objectives, their weights, and what else the method tells, over the epochs.
+
+    A zero has no place on a logarithmic axis: it is a gap, and the axis says so.
+    """
+    accuracy, loss, objective, term, weight = (
+        *("validation accuracy (%)", "validation losses", "objectives f (training)"),
+        *("weighted objectives c", "weights of the objectives $\\lambda$"),
+    )
+    courses: dict[str, list[_Course]] = {name: [] for name in (accuracy, loss, objective, term, weight)}
     for task, name in enumerate(task_names):
-        style = {"color": task_colour(task), "label": name}
-        accuracy.plot(epochs, [record.validation_accuracy[task] for record in history], ".-", **style)
-        losses.plot(epochs, [record.validation_losses[task] for record in history], ".-", **style)
+        style = {"color": task_colour(task), "label": name, "marker": "."}
+        courses[accuracy].append(([record.validation_accuracy[task] for record in history], style))
+        courses[loss].append(([record.validation_losses[task] for record in history], style))
     for number, name in enumerate(["sparsity", *task_names]):
-        colour = task_colour(number - 1) if number else SPARSITY_COLOUR
-        style = {"color": colour, "label": name}
-        objectives.plot(epochs, [record.objectives[number] for record in history], ".-", **style)
-        terms = [record.weighted_objectives[number] or np.nan for record in history]  # 0: out of play, no point
-        weighted.plot(epochs, terms, ".-", **style)
-        multipliers.plot(epochs, [record.lam[number] for record in history], drawstyle="steps-post", **style)
-    for name, label in DETAILS.items():
-        if name in history[0].details:
-            values = [max(record.details[name], 1e-8) for record in history]  # below: rounding
-            details.plot(epochs, values, ".-", label=label)
-    for axis, label in (
-        (accuracy, "validation accuracy (%)"),
-        (losses, "validation losses"),
-        (objectives, "objectives f (training)"),
-        (weighted, "weighted objectives c"),
-        (multipliers, "weights of the objectives $\\lambda$"),
-        (details, "optimality"),
-    ):
-        _mark_phases(axis, history)
-        axis.set_ylabel(label)
-        axis.set_xlabel("epoch")
-        axis.grid(alpha=0.3)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(fontsize=8)
-    for axis in (losses, objectives, weighted, details):
-        axis.set_yscale("log")
+        style = {"color": task_colour(number - 1) if number else SPARSITY_COLOUR, "label": name}
+        courses[objective].append(([record.objectives[number] for record in history], {**style, "marker": "."}))
+        courses[term].append(([record.weighted_objectives[number] for record in history], {**style, "marker": "."}))
+        weights = [record.lam[number] for record in history]
+        if number or any(weights):  # sparsity may be out of play
+            courses[weight].append((weights, {**style, "drawstyle": "steps-post", "marker": "."}))
+    for name, detail in DETAILS.items():
+        if any(record.details.get(name, 0) > 0 for record in history):
+            look = {**detail.style, "markersize": 4, "label": detail.label}
+            courses.setdefault(detail.panel, []).append(([record.details.get(name, 0) for record in history], look))
+    figure = Figure(figsize=(5 * -(-len(courses) // 2), 7.2), layout="constrained")
+    axes = figure.subplots(2, -(-len(courses) // 2)).flatten()
+    shared: dict[str, Artist] = {}
+    for place, (axis, (name, drawn)) in enumerate(zip(axes, courses.items(), strict=False)):
+        lines = _draw_courses(axis, history, name, drawn, log=name not in (accuracy, weight))
+        if place < 5:
+            shared |= lines
+        else:
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9)
+    for axis in axes[len(courses) :]:
+        axis.remove()
+    axes[4].set_ylim(-0.03, 1.03 * max(1.0, *(max(record.lam) for record in history)))  # rounding is no change
     rates = [record.sparsity_rate for record in history]
     if any(rates):
-        draw_zero_rows(accuracy, epochs, rates)
+        draw_zero_rows(axes[0], [record.epoch for record in history], rates)
     figure.suptitle(title, fontsize=11)
-    save(figure, path)
+    figure.legend(shared.values(), shared.keys(), loc="outside lower center", ncols=len(shared), fontsize=9)
+    return save(figure, path)
 
 
-def draw_rows(path: Path, layers: Mapping[str, RowCounts], title: str) -> None:
+def draw_rows(path: Path, layers: Mapping[str, RowCounts], title: str) -> list[Path]:
     """Zero, shared and free rows of each sparse layer."""
     figure = Figure(figsize=(8, 1.6 + 0.5 * len(layers)), layout="constrained")
     axis = figure.subplots()
     left = np.zeros(len(layers))
     parts = {
         "zero": ([counts.rows - counts.nonzero for counts in layers.values()], "#d0d0d0"),
-        "shared": ([counts.nonzero - counts.free for counts in layers.values()], "#d95f02"),
-        "free": ([counts.free for counts in layers.values()], "#1f77b4"),
+        "shared": ([counts.nonzero - counts.free for counts in layers.values()], "#e69f00"),
+        "free": ([counts.free for counts in layers.values()], "#0072b2"),
     }
     sizes = np.array([counts.rows for counts in layers.values()])
     for name, (values, colour) in parts.items():
         shares = 100 * np.array(values) / sizes
         bars = axis.barh(list(layers), shares, left=left, color=colour, label=name)
-        axis.bar_label(bars, [str(value) if share > 4 else "" for value, share in zip(values, shares, strict=True)],
-                       label_type="center", fontsize=8)  # fmt: skip
+        room = [
+            str(value) if share > 1.3 * len(str(value)) + 1 else "" for value, share in zip(values, shares, strict=True)
+        ]
+        axis.bar_label(bars, room, label_type="center", fontsize=8, color=text_colour(colour))
         left += shares
     axis.set_yticks(range(len(layers)), [f"{name} ({counts.rows})" for name, counts in layers.items()])
     axis.invert_yaxis()
-    axis.set_xlabel("rows (%)")
+    axis.set_xlabel("rows (%), with their numbers where there is room")
     axis.set_xlim(0, 100)
     axis.set_title(title, fontsize=11)
     figure.legend(loc="outside lower center", ncols=3)
-    save(figure, path)
+    return save(figure, path)
 
 
-def _mark_phases(axis: Axes, history: Sequence[EpochRecord]) -> None:
+_Course = tuple[Sequence[float], Mapping[str, Any]]
+
+
+def _draw_courses(
+    axis: Axes, history: Sequence[EpochRecord], name: str, courses: Sequence[_Course], *, log: bool
+) -> dict[str, Artist]:
+    """Curves over the epochs, without those that have no point; returns them by their labels."""
+    gaps = False
+    lines: dict[str, Artist] = {}
+    for values, style in courses:
+        shown = np.array([value if value > 0 or not log else np.nan for value in values])
+        if not np.isnan(shown).all():
+            gaps |= bool(np.isnan(shown).any())
+            (lines[style["label"]],) = axis.plot([record.epoch for record in history], shown, **style)
+    if log:
+        axis.set_yscale("log")
     for before, after in pairwise(history):
         if before.phase != after.phase:
             axis.axvline(before.epoch + 0.5, color="#999999", lw=1, ls="--")
+    axis.set_ylabel(f"{name} (0: no point)" if gaps else name)
+    axis.set_xlabel("epoch")
+    axis.grid(alpha=0.3)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return lines

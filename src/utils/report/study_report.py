@@ -27,19 +27,17 @@ def _draw(study: Study) -> list[Path]:
     outcome, points, best, names = study.outcome, study.outcome.results, study.outcome.best, study.task_names
     losses, accuracies, curves = (outcome.picture(kind) for kind in ("losses", "accuracies", "curves"))
     axes = [f"validation loss, {name}" for name in names]
-    draw_front(losses, points, study.losses.values, study.losses.mask, best, axes, f"{study.title}: losses")
+    pictures = draw_front(losses, points, study.losses.values, study.losses.mask, best, axes, f"{study.title}: losses")
     axes = [f"test accuracy, {name} (%)" for name in names]
-    draw_front(
+    pictures += draw_front(
         accuracies, points, 100 - study.errors.values, study.errors.mask, best, axes, f"{study.title}: accuracies",
         larger_is_better=True,
     )  # fmt: skip
     histories = [read_history(results.folder / HISTORY) for results in points]
     courses = [np.array([record.validation_accuracy for record in history]) for history in histories]
-    draw_curves(curves, courses, [point.label for point in study.points], names, study.title)
-    pictures = [losses, accuracies, curves]
+    pictures += draw_curves(curves, courses, [point.label for point in study.points], names, study.title)
     if len(study.starts) > 1:
-        pictures.append(outcome.picture("3d"))
-        draw_front_3d(pictures[-1], points, study.with_omega.mask, names, f"{study.title}: losses")
+        pictures += draw_front_3d(outcome.picture("3d"), points, study.with_omega.mask, names, f"{study.title}: losses")
     return pictures
 
 

@@ -7,32 +7,49 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.utils.report.style import draw_zero_rows, save, task_colour
+from src.utils.report.style import MARKERS, SPARSITY_COLOUR, save, task_colour
 from src.utils.study.repeat import statistics_of
 from src.utils.study.sweep import Outcome
 
 
 def draw_search(outcome: Outcome) -> list[Path]:
-    """Validation accuracy per task and zero rows over the candidates, the best one marked."""
-    path, points, labels = outcome.pictures.with_suffix(".png"), outcome.results, [p.label for p in outcome.points]
-    task_names = points[0].task_names
-    figure = Figure(figsize=(max(7.0, 0.5 * len(points) + 3), 5.5), layout="constrained")
-    axis = figure.subplots()
-    places = range(len(points))
-    for task, name in enumerate(task_names):
-        values = [point.validation_accuracy[task] for point in points]
-        axis.plot(places, values, "o-", color=task_colour(task), label=name)
-    axis.plot(places, [point.mean_accuracy for point in points], "k--", label="mean")
-    axis.axvline(outcome.best, color="#bbbbbb", lw=8, alpha=0.5, zorder=0, label="best")
-    axis.set_ylabel("validation accuracy (%)")
-    axis.set_xticks(places, labels, rotation=60, ha="right")
-    axis.grid(alpha=0.3)
-    rates = [point.sparsity_rate for point in points]
-    if any(rates):
-        draw_zero_rows(axis, places, rates)
-    figure.legend(loc="outside upper center", ncols=len(task_names) + 3, fontsize=9)
-    save(figure, path)
-    return [path]
+    """A line of dots per candidate: validation accuracy per task and their mean, zero rows; the best one marked."""
+    places, order = _order(outcome)
+    results, names = [outcome.results[place] for place in places], outcome.results[0].task_names
+    figure = Figure(figsize=(9, 1.7 + 0.28 * len(places)), layout="constrained")
+    sparse = any(found.sparsity_rate for found in results)
+    axis, *right = figure.subplots(1, 1 + sparse, sharey=True, squeeze=False, width_ratios=(4, 1)[: 1 + sparse])[0]
+    lines = range(len(places))
+    for task, name in enumerate(names):
+        style = {"color": task_colour(task), "marker": MARKERS[task % len(MARKERS)], "label": name}
+        axis.scatter([found.validation_accuracy[task] for found in results], lines, s=32, zorder=2, **style)
+    means = [found.mean_accuracy for found in results]
+    axis.scatter(means, lines, s=110, marker="|", color="black", linewidths=2, label="mean", zorder=3)
+    for panel in right:
+        panel.scatter([found.sparsity_rate for found in results], lines, s=28, color=SPARSITY_COLOUR)
+        panel.set_xlabel("zero rows (%)")
+        panel.set_xlim(-4, 104)
+    best = places.index(outcome.best)
+    for panel in (axis, *right):
+        panel.axhspan(best - 0.45, best + 0.45, color="#dddddd", lw=0, label="best", zorder=0)
+        panel.grid(alpha=0.3)
+    axis.set_yticks(lines, [outcome.points[place].label for place in places], fontsize=9)
+    axis.get_yticklabels()[best].set_fontweight("bold")
+    axis.set_ylim(len(places) - 0.4, -0.6)
+    axis.set_xlabel("validation accuracy (%)")
+    axis.set_ylabel(order)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(names) + 2, fontsize=9)
+    return save(figure, outcome.pictures.with_suffix(".png"))
+
+
+def _order(outcome: Outcome) -> tuple[list[int], str]:
+    """The places of the candidates from top to bottom, and what that order is, if it is one."""
+    vectors = [point.candidate.get("w", ()) for point in outcome.points]
+    places = list(range(len(vectors)))
+    one_family = all(set(p.candidate) == {"w"} for p in outcome.points) and {len(k) for k in vectors} == {3}
+    if one_family and len({k[0] for k in vectors}) == 1:
+        return sorted(places, key=lambda place: float(vectors[place][1])), "ordered by $k_1$"
+    return places, ""
 
 
 def draw_repetitions(outcome: Outcome) -> list[Path]:
@@ -53,5 +70,4 @@ def draw_repetitions(outcome: Outcome) -> list[Path]:
     axis.grid(alpha=0.3, axis="y")
     title = f"{outcome.results[0].script}: test accuracy of {len(outcome.points)} repetitions"
     axis.set_title(title, fontsize=10)
-    save(figure, path)
-    return [path]
+    return save(figure, path)

@@ -12,7 +12,7 @@ import numpy as np
 from src.utils.errors import UserError
 from src.utils.files import write_csv
 from src.utils.runs.results import Results, read_results
-from src.utils.study.pareto import Front, front_of, reference_point
+from src.utils.study.pareto import Front, Points, front_of, reference_point
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,18 @@ class Comparison:
     table: Path
 
 
-def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
+def compare(folders: Sequence[Path], root: Path, name: str, reference: Sequence[float] | None = None) -> Comparison:
     """Measure the fronts of several folders with one reference point, and write the table of the figures.
 
     Args:
         folders: of studies, searches, repetitions or single runs, all on one data set.
         root: under which table and pictures are written.
         name: beginning of their names.
+        reference: point that the hypervolumes of the losses are measured from, one number per task; None takes one
+            just beyond all points.
 
     Raises:
-        UserError: if a folder has no finished run, or the data sets or tasks differ.
+        UserError: if a folder has no finished run, the data sets or tasks differ, or no point is below the reference.
     """
     if not name or Path(name).name != name:
         raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
@@ -69,7 +71,8 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
     ((dataset, task_names),) = data
     losses = [np.array([results.validation_losses for results in found]) for found in sources]
     errors = [100 - np.array([results.test_accuracy for results in found]) for found in sources]
-    corner, error_corner = reference_point(losses), reference_point(errors)
+    error_corner = reference_point(errors)
+    corner = _checked(reference, np.vstack(losses)) if reference else reference_point(losses)
     compared = tuple(
         Compared(label, front_of(values, corner), front_of(wrong, error_corner), _accuracy_of_best(found))
         for label, values, wrong, found in zip(_labels(sources, folders), losses, errors, sources, strict=True)
@@ -77,6 +80,17 @@ def compare(folders: Sequence[Path], root: Path, name: str) -> Comparison:
     table = root / "Images" / dataset / f"{name}.csv"
     write_csv(table, [_row(item) for item in compared])
     return Comparison(dataset, task_names, compared, table)
+
+
+def _checked(reference: Sequence[float], losses: Points) -> Points:
+    """The reference point, if the losses (n, m) have as many numbers and a point below it."""
+    corner, tasks = np.array(reference, dtype=np.float64), losses.shape[1]
+    if len(corner) != tasks:
+        raise UserError(f"reference is {list(reference)}; allowed: {tasks} numbers, a loss per task")
+    if not (losses < corner).all(axis=1).any():
+        nearest = np.round(losses[(losses - corner).max(axis=1).argmin()], 4).tolist()
+        raise UserError(f"reference is {list(reference)}; allowed: larger losses than those of a point, as {nearest}")
+    return corner
 
 
 def _read(folder: Path) -> list[Results]:

@@ -39,6 +39,11 @@ class Front:
         return int(self.mask.sum())
 
     @property
+    def outside(self) -> int:
+        """How many points are beyond the reference point and add nothing to the volume."""
+        return int((self.values > self.reference).any(axis=1).sum())
+
+    @property
     def spread(self) -> float:
         """:func:`spread` of the non-dominated points."""
         return spread(self.values[self.mask])
