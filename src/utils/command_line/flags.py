@@ -150,12 +150,13 @@ def read_flags(
         raise SystemExit(0)
     dataset = dataset_entry(wanted.dataset).demo if wanted.demo else wanted.dataset
     names = {"script": plan.script.stem, "architecture": wanted.architecture, "dataset": dataset, "task": wanted.task}
+    own = from_plain(options, _only(options, {**wanted.changed(), **given}))
     parameters = from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, given)})
     return Request(
-        options=from_plain(options, _only(options, {**wanted.changed(), **given})),
         plan=wanted,
         config=from_plain(RunConfig, {**_only(RunConfig, given), **names}),
         parameters=parameters,
+        options=own,
         quiet="quiet" in given,
         given=tuple(given),
         notes=without_effect(given, parameters),
