@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from src.models.registry import load_model, save_model
+from src.utils.runs.config import RunConfig
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.study.pareto import hypervolume, non_dominated
-from src.utils.study.pareto_study import find_start_model
+from src.utils.study.start_models import find_start_model
 from src.utils.study.sweep import SweepObserver
-from src.utils.training.run import RunConfig
 from tests.conftest import equal_states
 from tests.test_scripts import ROOT, run
 
@@ -34,6 +34,12 @@ MODEL = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_re
 
 def study_in(folder: Path) -> Path:
     (found,) = folder.glob("logs/pareto_*")
+    return found
+
+
+def start_of(folder: Path) -> Path:
+    """The model that the study started from."""
+    (found,) = (folder / "src" / "Sparse_models").glob("*.pth")
     return found
 
 
@@ -55,7 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_leaves_its_files(finished: Path) -> None:
     study = study_in(finished)
     assert {path.name for path in study.iterdir() if path.is_file()} == {
-        *("front.csv", "study.json", "report.md", "start_k0.001.pth")
+        *("front.csv", "study.json", "report.md", "sweep.json", start_of(finished).name)
     }
     pictures = {path.name for path in (finished / "Images" / "MultiDigits").glob("Pareto_front_study_*")}
     stem = SCRIPT.removesuffix(".py")
@@ -67,7 +73,7 @@ def test_the_start_is_the_best_sparse_model_and_its_zero_rows_stay(finished: Pat
     summary = json.loads((study_in(finished) / "study.json").read_text())
     (start,) = summary["starts"]
     model = load_model(finished / "src" / "Sparse_models" / start["path"])
-    copy = load_model(study_in(finished) / "start_k0.001.pth")
+    copy = load_model(study_in(finished) / start["path"])
     assert equal_states(copy.network.state_dict(), model.network.state_dict())
     layers = model.network.growl_layers(1)
     zero = {name: zero_rows(to_rows(layer.weight)) for name, layer in layers.items()}
@@ -93,8 +99,8 @@ def test_the_table_is_what_the_runs_found(finished: Path) -> None:
         assert float(row["omega"]) == content["objectives"][0]
     losses = np.array([[float(row["validation_losses_1"]), float(row["validation_losses_2"])] for row in rows])
     assert [row["on_front"] == "True" for row in rows] == non_dominated(losses).tolist()
-    summary = json.loads((study_in(finished) / "study.json").read_text())["hypervolume"]
-    assert summary["losses"] == pytest.approx(hypervolume(losses, np.array(summary["reference"])))
+    summary = json.loads((study_in(finished) / "study.json").read_text())["hypervolume"]["losses"]
+    assert summary["volume"] == pytest.approx(hypervolume(losses, np.array(summary["reference"])))
 
 
 def test_validation_losses_are_those_of_the_saved_model_on_validation_data(finished: Path, digits: Any) -> None:
@@ -123,13 +129,13 @@ def test_a_finished_study_is_not_trained_again_and_another_parameter_starts_a_ne
     stamps = {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
     flags = [*SHORT, "--output-dir", str(finished), "--quiet"]
     assert run(monkeypatch, SCRIPT, *flags) == 0
-    assert "going on with the study" in capsys.readouterr().err
+    assert "3 of 3 trainings are done" in capsys.readouterr().err
     assert stamps == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
     folder = study_in(finished)
     assert run(monkeypatch, SCRIPT, *flags, "--lr", "1e-4") == 0
     said = capsys.readouterr().err
-    assert "a new study of 3 vectors" in said
-    assert f"parameters or model differ from those of {folder.name}" in said
+    assert "3 trainings start in" in said
+    assert f"parameters, data or models differ from those of {folder.name}" in said
     (other,) = set(finished.glob("logs/pareto_*")) - {folder}
     for path in sorted(other.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
@@ -148,8 +154,7 @@ def test_without_a_model_the_script_that_makes_one_is_named(
 
 
 def test_the_most_accurate_model_that_is_sparse_enough_is_taken(finished: Path, tmp_path: Path) -> None:
-    (made,) = (finished / "src" / "Sparse_models").glob("*.pth")
-    saved = load_model(made)
+    saved = load_model(start_of(finished))
     accuracies = {"better": 99.0, "worse": 1.0, "too dense": 99.9}
     for name, accuracy in accuracies.items():
         found = {"validation_accuracy": [accuracy] * 2, "reached_min_sparsRate": name != "too dense"}
@@ -169,8 +174,7 @@ def test_the_best_vector_is_the_most_accurate_on_validation_data(finished: Path)
 def test_a_model_of_another_architecture_is_refused(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (model,) = (finished / "src" / "Sparse_models").glob("*.pth")
-    flags = ["--demo", "--model", str(model), "--output-dir", str(tmp_path)]
+    flags = ["--demo", "--model", str(start_of(finished)), "--output-dir", str(tmp_path)]
     assert run(monkeypatch, "Pareto_front_study_HPS_MM.py", *flags) == 2
     assert "holds MDMTN for MultiDigits; wanted: HPS for MultiDigits" in capsys.readouterr().err
 
@@ -211,6 +215,23 @@ def test_fronts_are_compared_with_one_reference_point(
     assert "holds no finished run" in capsys.readouterr().err
 
 
+def test_a_study_is_drawn_anew_from_its_files(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, images = study_in(finished), finished / "Images" / "MultiDigits"
+    report = (study / "report.md").read_text()
+    pictures = {path: path.stat().st_size for path in images.glob("Pareto_front_study_*")}
+    assert pictures
+    for path in (*pictures, study / "report.md"):
+        path.unlink()
+    assert run(monkeypatch, "Train_and_Test.py", "draw", str(study)) == 0
+    shown = capsys.readouterr().out
+    assert (study / "report.md").read_text() == report
+    assert {path: path.stat().st_size for path in images.glob("Pareto_front_study_*")} == pictures
+    assert all(str(path) in shown for path in pictures)
+    assert len(list(study.glob("*/run_training.png"))) == 3  # each training's own pictures, too
+
+
 def figures(folder: Path) -> list[dict[str, str]]:
     return sorted(table_of(folder), key=lambda row: row["k_1"])
 
@@ -239,9 +260,9 @@ def test_a_demonstration_makes_its_own_model(
 BAD = {
     "method": (["--method", "Adam"], "method is 'Adam'; allowed: Chebyshev"),
     "model and k0": (["--model", "m.pth", "--k0", "0.1"], "k0 is [0.1]; allowed with --model: none"),
-    "jobs": (["--jobs", "0"], "jobs is 0; allowed: 1 or more"),
+    "jobs": (["--jobs", "0"], "jobs is '0'; allowed: a whole number >= 1"),
     "what a study does not use": (["--sim_preference", "0.5"], "--sim_preference"),
-    "box": (["--box", "0"], "the boxes have side 0.0 and start 0.0; allowed"),
+    "box": (["--box", "0"], "box is '0'; allowed: a finite number > 0"),
     "no address": (["--dask", "nonsense"], "dask is 'nonsense'; allowed: the address of a scheduler"),
     "k0 too large": (["--k0", "0.95"], "k0 is 0.95; allowed"),
     "resolution": (["--resolution", "1"], "resolution 1; allowed"),
