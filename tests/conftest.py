@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,14 @@ def make_network(splits: Splits, seed: int = 0) -> MDMTN:
     """A freshly initialised MDMTN for two tasks of ten classes."""
     torch.manual_seed(seed)
     network = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
+    assert isinstance(network, MDMTN)
     initialise_lsuv(network, splits.train.images[:100])
     return network
 
 
 def short(**values: Any) -> TrainingParameters:
     """Parameters for a training of a few seconds on the small data."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "w": (0.1, 0.3, 0.6),
         "min_sparsRate": 15.0,
         "sim_preference": 0.95,
@@ -78,6 +80,20 @@ def equal_states(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     return first.keys() == second.keys() and all(
         np.array_equal(first[name].numpy(), second[name].numpy()) for name in first
     )
+
+
+def same_data(first: MultiTaskDataset, second: MultiTaskDataset) -> bool:
+    """Whether two data sets have the same images and labels to the bit."""
+    return all(
+        getattr(first, name).tobytes() == getattr(second, name).tobytes()
+        for name in ("x_train", "y_train", "x_test", "y_test")
+    )
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write bytes as MNIST's files hold them."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 def quiet(text: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,16 @@ import pytest
 import torch
 from torch import nn
 
-from Data_loaders import registry
-from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, TaskData
-from Data_loaders.MultiMnist import load_multidigits
-from src.models.backbones import BACKBONES
 from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.registry import Architecture, load_model
+from src.utils.command_line.flags import Plan
 from src.utils.errors import UserError
+from src.utils.runs.config import ROOT
 from src.utils.training.parameters import TrainingParameters
-from Train_and_Test import _Plan, train_and_test
+from Train_and_Test import train_and_test
 
-ROOT = Path(__file__).resolve().parent.parent
 SHORT = [
     *("--num_epochs", "1", "--max_iter", "1", "--max_iter_search", "1", "--max_iter_retrain", "1"),
     *("--num_batchEpoch", "2", "--min_sparsRate", "0", "--sim_preference", "0.99", "--quiet"),
@@ -51,6 +48,18 @@ def run(monkeypatch: pytest.MonkeyPatch, script: str, *flags: str) -> int:
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(ROOT / script), run_name="__main__")
     return int(left.value.code or 0)
+
+
+def script_after(folder: Path, lines: str) -> Path:
+    """A script that does what Train_and_Test.py does, its processes too, after these lines."""
+    script = folder / "script.py"
+    script.write_text(
+        f"import sys\n\nsys.path.insert(0, {str(ROOT)!r})\n{lines}\n"
+        "import Train_and_Test\nfrom src.utils.command_line.parser import exit_code\n\n"
+        "Train_and_Test.__file__ = __file__  # the processes are started by this script\n"
+        "sys.exit(exit_code(lambda: Train_and_Test.main(sys.argv[1:])))\n"
+    )
+    return script
 
 
 def results_in(folder: Path) -> dict[str, Any]:
@@ -328,33 +337,51 @@ def test_names_and_networks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_preferences_on_the_command_line_have_the_schedule_of_the_same_script_with_these_preferences() -> None:
-    sparse, dense = (_Plan("s", "STL", "MultiMnist", k, 0, {}) for k in ((0.01, 0.99), (0.0, 1.0)))
+    sparse, dense = (Plan(Path("s"), "STL", "MultiMnist", k, 0) for k in ((0.01, 0.99), (0.0, 1.0)))
     schedule = ("base_optimizer", "lr", "max_iter", "num_epochs")
-    for one, other, flags in ((sparse, dense, ["--k", "0", "1"]), (dense, sparse, ["--k", "0.01", "0.99"])):
-        changed, wanted = one.initial(flags), other.initial([])
+    for one, other, k in ((sparse, dense, ("0", "1")), (dense, sparse, ("0.01", "0.99"))):
+        changed, wanted = one.given({"w": k}).parameters(), other.parameters()
         assert [changed.get(name) for name in schedule] == [wanted.get(name) for name in schedule]
+    assert sparse.parameters().get("lr") != dense.parameters().get("lr")
     by_flag, by_script = (
-        _Plan("s", "HPS", "MultiMnist", (0.0, 0.5, 0.5), None, defaults).initial(flags)
-        for defaults, flags in (({}, ["--method", "MGDA"]), ({"method": "MGDA"}, []))
+        Plan(Path("s"), "HPS", "MultiMnist", (0.0, 0.5, 0.5), defaults=defaults).given(flags).parameters()
+        for defaults, flags in (({}, {"method": "MGDA"}), ({"method": "MGDA"}, {}))
     )
     assert [by_flag[name] for name in schedule] == [by_script[name] for name in schedule]
 
 
-def test_a_new_data_set_needs_a_backbone_and_a_source_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+THREE_TASKS = '''
+from dataclasses import replace
+
+import numpy as np
+
+from Data_loaders import registry
+from Data_loaders.MultiMnist import load_multidigits
+from src.models.backbones import BACKBONES
+
+
+def load(folder, seed, warn):
     """Three tasks: the two digits and whether they are the same."""
+    digits = load_multidigits(folder, seed, warn)
+    y_train, y_test = (
+        np.column_stack([y, y[:, 0] == y[:, 1]]).astype(np.int64) for y in (digits.y_train, digits.y_test)
+    )
+    names, classes = (*digits.task_names, "same"), (*digits.class_names, ("no", "yes"))
+    return replace(digits, name="Three", task_names=names, class_names=classes, y_train=y_train, y_test=y_test)
 
-    def load(folder: Path, seed: int, warn: Callable[[str], None]) -> MultiTaskDataset:
-        digits = load_multidigits(folder, seed, warn)
-        y_train, y_test = (
-            np.column_stack([y, y[:, 0] == y[:, 1]]).astype(np.int64) for y in (digits.y_train, digits.y_test)
-        )
-        names, classes = (*digits.task_names, "same"), (*digits.class_names, ("no", "yes"))
-        return replace(digits, name="Three", task_names=names, class_names=classes, y_train=y_train, y_test=y_test)
 
-    monkeypatch.setitem(BACKBONES, "Small", BACKBONES["MultiMnist"])
-    entries = {**registry.DATASETS, "Three": registry.DatasetEntry(load, backbone="Small", demo="Three", tasks=3)}
-    monkeypatch.setattr(registry, "DATASETS", entries)
-    choice = ("--architecture", "HPS", "--dataset", "Three", "--output-dir", str(tmp_path), *SHORT)
-    assert run(monkeypatch, "Train_and_Test.py", *choice, "--k", "0.1", "0.3", "0.3", "0.3") == 0
-    assert run(monkeypatch, "Train_and_Test.py", "search", *choice, "--k0", "0.1", "--resolution", "3") == 0
+BACKBONES["Small"] = BACKBONES["MultiMnist"]
+entry = registry.DatasetEntry(load, backbone="Small", demo="Three", tasks=3)
+registry.DATASETS = {**registry.DATASETS, "Three": entry}
+'''
+
+
+def test_a_new_data_set_needs_a_backbone_and_a_source_only(tmp_path: Path) -> None:
+    script = str(script_after(tmp_path, THREE_TASKS))
+    choice = ["--architecture", "HPS", "--dataset", "Three", "--output-dir", str(tmp_path), *SHORT]
+    for flags in (["--k", "0.1", "0.3", "0.3", "0.3"], ["search", "--k0", "0.1", "--resolution", "3"]):
+        command = [sys.executable, script, *flags[:-1], flags[-1], *choice]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("logs/search_HPS_Three_*/*/results.json"))) == 1
+    assert len(results_in(tmp_path)["test_accuracy"]) == 3

@@ -1,12 +1,19 @@
-"""Many trainings: continued, side by side, with failures and dead workers, and what is built on them."""
+"""Many trainings: continued, side by side, with failures and killed processes, and what is built on them."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,19 +21,30 @@ from filelock import FileLock
 
 from Data_loaders.datasets import MultiTaskDataset
 from src.models.registry import load_model
-from src.utils.errors import UserError
-from src.utils.files import write_torch
-from src.utils.study.preference_vectors import two_task_family
-from src.utils.study.repeat import repeat
-from src.utils.study.search import search
-from src.utils.study.sweep import Point, SweepObserver, SweepOutcome, Trial, Workers, fingerprint, read_point, run_sweep
+from src.utils.errors import CheckpointError, InUseError, UserError
+from src.utils.files import read_torch, write_torch
+from src.utils.runs.config import ROOT, Run, RunConfig, model_file
+from src.utils.runs.results import Results, read_history, read_results
+from src.utils.runs.run import start_or_go_on, train_run
+from src.utils.study.preference_vectors import preference_family, two_task_family
+from src.utils.study.repeat import repeat, statistics_of
+from src.utils.study.search import keep_best, search
+from src.utils.study.sweep import Basis, Outcome, Point, SweepObserver, read_outcome, run_sweep
 from src.utils.study.teachers import train_teachers
-from src.utils.training.engine import Observer
-from src.utils.training.run import RunConfig, run_name, start_or_go_on, start_run
-from tests.conftest import short
+from src.utils.study.trials import Candidate, Trial, fingerprint, trials_of
+from src.utils.study.worker import STOP
+from src.utils.study.workers import Failure, Workers
+from src.utils.training import engine
+from src.utils.training.engine import EpochRecord, Observer
+from tests.conftest import one_line, short
+from tests.test_scripts import script_after
 
-IN_TURN, TWO = Workers(), Workers(jobs=2)
+ONE, TWO = Workers(), Workers(jobs=2)
 TINY = short(w=(0.0, 0.4, 0.6), num_batchEpoch=3, max_iter=2, num_epochs=1)
+FIRST, SECOND, THIRD = "k0_0.25_0.75", "k0_0.5_0.5", "k0_0.75_0.25"
+VECTORS: list[Candidate] = [{"w": (0.0, 0.25, 0.75)}, {"w": (0.0, 0.5, 0.5)}, {"w": (0.0, 0.75, 0.25)}]
+SECONDS = 60
+"""The longest that anything is waited for."""
 
 
 class Listener(SweepObserver):
@@ -34,6 +52,7 @@ class Listener(SweepObserver):
 
     def __init__(self) -> None:
         self.epochs: list[int] = []
+        self.total = 0
         self.ended: list[str] = []
         self.messages: list[str] = []
 
@@ -41,288 +60,667 @@ class Listener(SweepObserver):
         self.epochs.append(epochs)
         self.total = total
 
-    def trial_ends(self, number: int, trials: int, trial: Trial, point: Point) -> None:
-        self.ended.append(trial.name)
+    def trial_ends(self, number: int, trials: int, name: str, results: Results) -> None:
+        self.ended.append(name)
 
     def message(self, text: str) -> None:
         self.messages.append(text)
 
 
-def config_in(folder: Path, **values: object) -> RunConfig:
-    return RunConfig(
-        **{"script": "sweep", "architecture": "HPS", "dataset": "MultiDigits", "output_dir": str(folder), **values}  # type: ignore[arg-type]
-    )
+class CtrlC(Listener):
+    """Interrupts the sweep, once, when so many epochs are done."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.left = epochs
+
+    def progress(self, epochs: int, total: int) -> None:
+        super().progress(epochs, total)
+        if epochs == self.left:
+            self.left = -1
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
-def trials_in(folder: Path, count: int = 3) -> list[Trial]:
-    shares = [round((number + 1) / (count + 1), 3) for number in range(count)]
-    return [Trial(f"k{s:g}", config_in(folder), TINY.changed(w=(0.0, s, round(1 - s, 3)))) for s in shares]
+class Stop(Observer):
+    """Interrupts a training after its first epoch."""
 
-
-def figures(outcome: SweepOutcome) -> dict[str, Point]:
-    """Points without the folder they are in."""
-    return {name: replace(point, folder=Path()) for name, point in outcome.points.items()}
-
-
-def test_side_by_side_gives_the_figures_of_one_after_the_other(tmp_path: Path) -> None:
-    first, second = Listener(), Listener()
-    in_turn = run_sweep(tmp_path / "one", trials_in(tmp_path), IN_TURN, first)
-    together = run_sweep(tmp_path / "two", trials_in(tmp_path), TWO, second)
-    assert figures(in_turn) == figures(together)
-    assert len(set(figures(in_turn).values())) == 3
-    for listener in (first, second):
-        assert sorted(listener.ended) == ["k0.25", "k0.5", "k0.75"]
-        assert listener.epochs[-1] == listener.total == 6
-        assert listener.epochs == sorted(listener.epochs)
-
-
-def test_figures_do_not_depend_on_the_threads_of_this_process(tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        two = run_sweep(tmp_path / "two", trials_in(tmp_path, 1), IN_TURN, SweepObserver())
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert figures(two) == figures(run_sweep(tmp_path / "one", trials_in(tmp_path, 1), IN_TURN, SweepObserver()))
-
-
-def test_what_is_finished_is_not_trained_again(tmp_path: Path) -> None:
-    trials = trials_in(tmp_path)
-    run_sweep(tmp_path / "sweep", trials[:2], IN_TURN, SweepObserver())
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
-    outcome = run_sweep(tmp_path / "sweep", trials, IN_TURN, SweepObserver())
-    assert len(outcome.points) == 3
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
-
-
-class _Stop(Observer):
-    """Interrupts after the first epoch."""
-
-    def epoch_ends(self, record: object) -> None:
+    def epoch_ends(self, record: EpochRecord) -> None:
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_trial_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    (trial,) = trials_in(tmp_path, 1)
-    whole = run_sweep(tmp_path / "whole", [trial], IN_TURN, SweepObserver())
-    files = trial.files(tmp_path / "parts")
+def config_in(folder: Path, **values: Any) -> RunConfig:
+    return RunConfig(
+        **{"script": "sweep", "architecture": "HPS", "dataset": "MultiDigits", "output_dir": str(folder), **values}
+    )
+
+
+def basis_in(
+    folder: Path, data: MultiTaskDataset, workers: Workers = ONE, observer: SweepObserver | None = None, **values: Any
+) -> Basis:
+    return Basis(config_in(folder, **values), TINY, data, workers, observer or SweepObserver())
+
+
+def sweep(basis: Basis, count: int = 3) -> Outcome:
+    """A sweep over the first of the vectors above."""
+    return run_sweep("search", "sweep", basis, basis.trials(VECTORS[:count]))
+
+
+def folder_of(basis: Basis, count: int = 3) -> Path:
+    """Where that sweep puts its files."""
+    return basis.config.logs / f"sweep_{fingerprint(basis.trials(VECTORS[:count]), basis.data)}"
+
+
+def figures(results: Results) -> Results:
+    """Results without what may differ: times, the folder they are in, and the script."""
+    return replace(results, folder=Path(), script="", seconds={})
+
+
+def all_figures(outcome: Outcome) -> dict[str, Results]:
+    return {results.folder.name: figures(results) for results in outcome.results}
+
+
+def times(folder: Path) -> list[float]:
+    """Seconds of all epochs of a run: no two trainings have the same."""
+    return [record.seconds for record in read_history(folder / "history.csv")]
+
+
+def interrupt_first(trial: Trial, folder: Path) -> Run:
+    """Leave a trial of a sweep as an interruption after its first epoch leaves it."""
+    run = Run.among_many(trial.config, trial.parameters, folder / trial.name)
     with pytest.raises(KeyboardInterrupt):
-        start_run(trial.config, trial.parameters, _Stop(), files=files)
-    assert files.checkpoint.exists()
-    parts = run_sweep(tmp_path / "parts", [trial], IN_TURN, SweepObserver())
-    assert figures(whole) == figures(parts)
-    files.results.unlink()
-    files.checkpoint.write_bytes(b"of another version")
-    assert figures(whole) == figures(run_sweep(tmp_path / "parts", [trial], IN_TURN, SweepObserver()))
+        train_run(run, Stop())
+    assert (run.folder / "checkpoint.pt").exists()
+    return run
 
 
-@pytest.mark.parametrize("workers", [IN_TURN, TWO], ids=["in turn", "two jobs"])
-def test_a_trial_that_fails_takes_no_other_down(workers: Workers, tmp_path: Path) -> None:
-    good = trials_in(tmp_path, 2)
-    bad = Trial("bad", good[0].config, good[0].parameters.changed(lr=1e30))
-    odd = Trial("odd", replace(good[0].config, model=str(tmp_path)), good[0].parameters.changed(Sparsity_study=False))
-    outcome = run_sweep(tmp_path / "sweep", [bad, good[0], odd, good[1]], workers, SweepObserver())
-    assert list(outcome.points) == [trial.name for trial in good]
-    reasons = {failure.trial.name: failure.reason for failure in outcome.failures}
-    assert "training diverged" in reasons["bad"]
-    assert str(tmp_path) in reasons["odd"]
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(20 * SECONDS):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deadly(RunConfig):
-    """Kills its process the first times it is asked for a device."""
-
-    deaths: int = 1
-
-    def torch_device(self) -> torch.device:
-        marks = Path(self.output_dir or "") / "marks"
-        marks.mkdir(exist_ok=True)
-        if len(list(marks.iterdir())) < self.deaths:
-            (marks / str(os.getpid())).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return torch.device("cpu")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _deadly, (self.output_dir, self.deaths)
+# What processes of a sweep do before each epoch in the tests below: see script_with.
 
 
-def _deadly(output_dir: str, deaths: int) -> Deadly:
-    return Deadly(script="sweep", architecture="HPS", dataset="MultiDigits", output_dir=output_dir, deaths=deaths)
+def before_each_epoch(what: Callable[[Path, int], None]) -> None:
+    """Let every training of this process do something before each epoch: what(folder, epochs done)."""
+    if "--resume" not in sys.argv:
+        return  # the process that starts the others
+    folder = Path(sys.argv[sys.argv.index("--resume") + 1])
+    (folder / f"started{os.getpid()}").touch()
+    original = engine.Trainer._epoch
+
+    def epoch(self: engine.Trainer, *arguments: Any) -> EpochRecord:
+        (folder / f"trained{os.getpid()}by{os.getppid()}").touch()
+        what(folder, len(self.history))
+        return original(self, *arguments)
+
+    engine.Trainer._epoch = epoch  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("deaths", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_trial_whose_worker_dies_is_tried_once_more(deaths: int, tmp_path: Path) -> None:
-    trials = trials_in(tmp_path)
-    deadly = Trial("deadly", _deadly(str(tmp_path), deaths), TINY)
+def wait_for_go(folder: Path, epochs: int) -> None:
+    """Hold the training after its first epoch until the test gives the sign."""
+    while epochs and not (folder.parent / "go").exists():
+        time.sleep(0.02)
+
+
+def wait_for_another_process(folder: Path, epochs: int) -> None:
+    """Hold the training until another process wants the same run."""
+    while len(list(folder.glob("started*"))) < 2:
+        time.sleep(0.02)
+
+
+def be_killed(folder: Path, epochs: int) -> None:
+    """The first trial is killed once, the second again and again, the third never, each after its first epoch."""
+    deaths = {FIRST: 1, SECOND: 9}.get(folder.name, 0)
+    if epochs == 1 and len(list(folder.glob("trained*"))) <= deaths:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def break_down(folder: Path, epochs: int) -> None:
+    """The first trial diverges, the second has a bug."""
+    if folder.name == FIRST:
+        raise UserError("training diverged")
+    if folder.name == SECOND:
+        raise RuntimeError("odd")
+
+
+def script_with(folder: Path, what: Callable[[Path, int], None]) -> Path:
+    """A script whose processes do ``what`` before each epoch."""
+    name = what.__name__
+    lines = f"from tests.test_sweep import before_each_epoch, {name}\n\nbefore_each_epoch({name})\n"
+    return script_after(folder, lines)
+
+
+def nobody_trains(folder: Path) -> bool:
+    """Whether every run of the sweep can be had at once."""
+    for lock in folder.glob("*/.lock"):
+        with FileLock(lock, timeout=0):
+            pass
+    return True
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Figures of the trials, trained in this process with one thread."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    runs = [
+        Run.among_many(trial.config, trial.parameters, folder / trial.name)
+        for trial in trials_of(config_in(folder), TINY, VECTORS)
+    ]
+    assert torch.get_num_threads() == 1
+    return {run.name: figures(train_run(run, Observer())) for run in runs}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, digits: MultiTaskDataset) -> tuple[Basis, Outcome, Listener]:
+    """A sweep of two processes side by side, each of which could have four threads."""
     listener = Listener()
-    outcome = run_sweep(tmp_path / "sweep", [trials[0], deadly, *trials[1:]], TWO, listener)
-    assert any("a worker died; tried again" in text and "deadly" in text for text in listener.messages)
-    assert {trial.name for trial in trials} <= set(outcome.points)
-    assert ("deadly" in outcome.points) == (deaths == 1)
-    assert [failure.trial.name for failure in outcome.failures] == (["deadly"] if deaths == 2 else [])
-    assert deaths == 1 or "died 2 times" in outcome.failures[0].reason
+    basis = basis_in(tmp_path_factory.mktemp("swept"), digits, TWO, listener)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "4")
+        return basis, sweep(basis), listener
+
+
+def test_processes_side_by_side_give_the_figures_of_one_with_one_thread(
+    swept: tuple[Basis, Outcome, Listener], undisturbed: dict[str, Results]
+) -> None:
+    _, outcome, listener = swept
+    assert all_figures(outcome) == undisturbed
+    assert list(all_figures(outcome)) == [FIRST, SECOND, THIRD]
+    assert len({results.validation_losses for results in undisturbed.values()}) == 3
+    assert outcome.failures == ()
+    assert sorted(listener.ended) == [FIRST, SECOND, THIRD]
+    assert listener.epochs[-1] == listener.total == 6
+    assert listener.epochs == sorted(listener.epochs)
+    assert listener.messages == [f"3 trainings start in {outcome.folder}"]
+
+
+def test_trials_draw_nothing_and_leave_nothing_half_done(swept: tuple[Basis, Outcome, Listener]) -> None:
+    _, outcome, _ = swept
+    for results in outcome.results:
+        left = {path.name for path in results.folder.iterdir()}
+        assert left == {"run.json", "history.csv", "results.json", "model.pth", "output.txt"}
+        assert (results.folder / "output.txt").read_text() == ""
+
+
+def test_what_is_finished_is_not_trained_again(swept: tuple[Basis, Outcome, Listener]) -> None:
+    basis, outcome, _ = swept
+    stamps = {path: path.stat().st_mtime_ns for path in outcome.folder.glob("*/*")}
+    listener = Listener()
+    again = sweep(replace(basis, workers=Workers(script=Path("nowhere.py")), observer=listener))
+    assert again == outcome == read_outcome(outcome.folder)
+    assert stamps == {path: path.stat().st_mtime_ns for path in outcome.folder.glob("*/*")}
+    assert listener.messages == [f"going on in {outcome.folder}: 3 of 3 trainings are done"]
+
+
+def test_a_sweep_with_other_parameters_says_why_it_starts_anew(
+    tmp_path: Path, swept: tuple[Basis, Outcome, Listener]
+) -> None:
+    basis, outcome, _ = swept
+    shutil.copytree(outcome.folder, tmp_path / "logs" / outcome.folder.name)
+    listener = Listener()
+    other = replace(
+        basis_in(tmp_path, basis.data, Workers(script=Path("nowhere.py")), listener), parameters=TINY.changed(lr=0.1)
+    )
+    with pytest.raises(UserError, match=r"none of 3 trainings could be finished: .*nowhere.py"):
+        sweep(other)
+    assert listener.messages[0] == (
+        f"3 trainings start in {folder_of(other)}, since parameters, data or models differ from those of "
+        f"{outcome.folder.name}"
+    )
+
+
+def test_a_damaged_results_file_is_named(tmp_path: Path, swept: tuple[Basis, Outcome, Listener]) -> None:
+    basis, outcome, _ = swept
+    moved = basis_in(tmp_path, basis.data)
+    shutil.copytree(outcome.folder, folder_of(moved))
+    (folder_of(moved) / SECOND / "results.json").write_text("{")
+    for read in (lambda: read_outcome(folder_of(moved)), lambda: sweep(moved)):
+        with pytest.raises(UserError, match=rf"{SECOND}/results.json is damaged .*: delete .*{SECOND} and start again"):
+            read()
+    with pytest.raises(UserError, match=r"holds no sweep of this version \(no readable sweep.json\)"):
+        read_outcome(tmp_path)
+
+
+def test_an_interrupted_trial_goes_on_from_its_last_epoch_in_another_place(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
+) -> None:
+    old, new = basis_in(tmp_path / "old", digits), basis_in(tmp_path / "new", digits, data_dir=str(tmp_path / "data"))
+    (trial,) = old.trials(VECTORS[:1])
+    (first,) = times(interrupt_first(trial, folder_of(old, 1)).folder)
+    (tmp_path / "old").rename(tmp_path / "new")
+    outcome = sweep(new, 1)
+    assert all_figures(outcome) == {FIRST: undisturbed[FIRST]}
+    assert times(outcome.results[0].folder)[0] == first
+    assert outcome.results[0].folder == tmp_path / "new" / "logs" / outcome.folder.name / FIRST
+    assert not (tmp_path / "old").exists()
+
+
+def damage(checkpoint: Path) -> None:
+    checkpoint.write_bytes(b"half a checkpoint")
+
+
+def change_network(checkpoint: Path) -> None:
+    content = read_torch(checkpoint)
+    write_torch(checkpoint, {**content, "model": {"another": torch.zeros(1)}})
+
+
+def change_method(checkpoint: Path) -> None:
+    content = read_torch(checkpoint)
+    write_torch(checkpoint, {**content, "method": {"another": torch.zeros(1)}})
+
+
+@pytest.mark.parametrize("spoil", [damage, change_network, change_method])
+def test_a_trial_whose_checkpoint_cannot_be_read_is_started_anew(
+    spoil: Callable[[Path], None], tmp_path: Path, undisturbed: dict[str, Results]
+) -> None:
+    (trial,) = trials_of(config_in(tmp_path), TINY, VECTORS[:1])
+    run = interrupt_first(trial, tmp_path)
+    spoil(run.folder / "checkpoint.pt")
+    with pytest.raises(CheckpointError):
+        train_run(run, Observer())
+    assert figures(train_run(run, Observer(), among_many=True)) == undisturbed[FIRST]
+    assert [record.epoch for record in read_history(run.folder / "history.csv")] == [1, 2]
+
+
+def test_a_trial_that_fails_concerns_no_other(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
+) -> None:
+    basis = basis_in(tmp_path, digits, replace(TWO, script=script_with(tmp_path, break_down)))
+    outcome = sweep(basis)
+    assert all_figures(outcome) == {THIRD: undisturbed[THIRD]}
+    output = outcome.folder / SECOND / "output.txt"
+    assert outcome.failures == (
+        Failure(FIRST, "training diverged"),
+        Failure(SECOND, f"RuntimeError: odd (see {output})"),
+    )
+    assert "Traceback" in output.read_text()
+    assert read_outcome(outcome.folder) == outcome
+    listener = Listener()
+    again = sweep(replace(basis, workers=TWO, observer=listener))
+    assert listener.messages == [f"going on in {outcome.folder}: 1 of 3 trainings are done"]
+    assert all_figures(again) == undisturbed
+    assert again.failures == ()
+
+
+def test_a_trial_whose_process_is_killed_is_tried_once_more(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
+) -> None:
+    listener = Listener()
+    outcome = sweep(basis_in(tmp_path, digits, replace(TWO, script=script_with(tmp_path, be_killed)), listener))
+    assert all_figures(outcome) == {name: undisturbed[name] for name in (FIRST, THIRD)}
+    assert outcome.failures == (Failure(SECOND, "its process was killed by signal 9, 2 times"),)
+    assert {name: len(list((outcome.folder / name).glob("trained*"))) for name in undisturbed} == {
+        FIRST: 2,
+        SECOND: 2,
+        THIRD: 1,
+    }
+    retried = [text for text in listener.messages if "tried again" in text]
+    assert sorted(retried) == [f"{name}: its process was killed by signal 9; tried again" for name in (FIRST, SECOND)]
+
+
+def test_an_interrupted_sweep_ends_its_processes_and_goes_on(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
+) -> None:
+    ctrl_c = CtrlC(epochs=2)
+    basis = basis_in(tmp_path, digits, replace(TWO, script=script_with(tmp_path, wait_for_go)), ctrl_c)
+    folder = folder_of(basis)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(basis)
+    assert ctrl_c.messages[-1] == "interrupted; the same command goes on from here"
+    assert nobody_trains(folder)
+    assert (folder / STOP).exists()
+    assert not list(folder.glob("*/results.json"))
+    before = {checkpoint.parent.name: times(checkpoint.parent) for checkpoint in folder.glob("*/checkpoint.pt")}
+    assert [len(epochs) for epochs in before.values()] == [1, 1]
+    (folder / "go").touch()
+    outcome = sweep(replace(basis, observer=SweepObserver()))
+    assert all_figures(outcome) == undisturbed
+    assert all(times(folder / name)[:1] == epochs for name, epochs in before.items())
+
+
+def command_in(folder: Path, script: Path) -> list[str]:
+    """A search over two vectors, its two processes side by side."""
+    flags = {"architecture": "HPS", "dataset": "MultiDigits", "k0": 0, "resolution": 3, "jobs": 2, "output_dir": folder}
+    training = {name: getattr(TINY, name) for name in ("num_batchEpoch", "max_iter", "num_epochs", "batch_size")}
+    given = [part for name, value in {**flags, **training}.items() for part in (f"--{name}", str(value))]
+    return [sys.executable, str(script), "search", *given]
+
+
+def test_processes_end_with_the_command_that_started_them_however_it_ends(tmp_path: Path) -> None:
+    command = command_in(tmp_path, script_with(tmp_path, wait_for_go))
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(list(tmp_path.glob("logs/search_*/*/history.csv"))) == 2)
+    started.kill()
+    started.wait()
+    (folder,) = tmp_path.glob("logs/search_*")
+    locks = list(folder.glob("*/.lock"))
+    assert len(locks) == 2
+    for lock in locks:
+        with FileLock(lock, timeout=SECONDS):  # no process has the run in hand any more
+            assert not (lock.parent / "results.json").exists()
+    before = {lock.parent: times(lock.parent) for lock in locks}
+    (folder / "go").touch()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    outcome = read_outcome(folder)
+    assert [results.k for results in outcome.results] == preference_family(0.0, 2, 3)
+    for results in outcome.results:
+        assert times(results.folder)[:1] == before[results.folder]
+        parameters = Run.read(results.folder).parameters
+        alone = Run.among_many(config_in(tmp_path), parameters, tmp_path / "alone" / results.folder.name)
+        assert figures(train_run(alone, Observer())) == figures(results)
+
+
+def ignore_interruptions() -> None:
+    """As a shell does for what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("prepare", [None, ignore_interruptions], ids=["in front", "in the background"])
+def test_a_process_of_a_sweep_ends_when_its_standard_input_does(
+    prepare: Callable[[], None] | None, tmp_path: Path
+) -> None:
+    (trial,) = trials_of(config_in(tmp_path), TINY, VECTORS[:1])
+    run = Run.among_many(trial.config, trial.parameters, tmp_path / "sweep" / trial.name)
+    run.save()
+    command = [sys.executable, str(script_with(tmp_path, wait_for_go)), "--resume", str(run.folder), "--worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=prepare) as process:
+        assert process.stdin is not None
+        wait_until((run.folder / "history.csv").exists)
+        assert process.poll() is None
+        process.stdin.close()
+        try:
+            assert process.wait(SECONDS / 4) == 130
+        finally:
+            process.kill()
+    assert (run.folder / "checkpoint.pt").exists()
+    assert not run.finished
+
+
+def test_two_commands_on_one_sweep_share_the_work(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
+) -> None:
+    basis = basis_in(tmp_path, digits, replace(ONE, script=script_with(tmp_path, wait_for_another_process)))
+    with ThreadPoolExecutor(2) as both:
+        outcomes = list(both.map(sweep, [basis, basis], [1, 1]))
+    for outcome in outcomes:
+        assert all_figures(outcome) == {FIRST: undisturbed[FIRST]}
+        assert outcome.failures == ()
+    folder = outcomes[0].folder / FIRST
+    assert len(list(folder.glob("started*"))) == 2
+    assert len(list(folder.glob("trained*"))) == 1
 
 
 @pytest.fixture
-def cluster() -> Iterator[str]:
-    """Address of a Dask cluster of two worker processes on this machine."""
+def cluster() -> Iterator[Any]:
+    """A Dask cluster of two worker processes on this machine."""
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
-        yield local.scheduler_address
+        yield local
 
 
-@dataclass(frozen=True, kw_only=True)
-class Traced(RunConfig):
-    """Notes the process that asks for a device."""
-
-    def torch_device(self) -> torch.device:
-        (Path(self.output_dir or "") / f"process{os.getpid()}").touch()
-        return torch.device("cpu")
-
-
-def test_a_dask_cluster_does_the_work_and_gives_the_same_figures(tmp_path: Path, cluster: str) -> None:
-    trials = [replace(trial, config=Traced(**asdict(trial.config))) for trial in trials_in(tmp_path)]
-    dask = run_sweep(tmp_path / "dask", trials, Workers(dask=cluster), SweepObserver())
-    processes = {path.name for path in tmp_path.glob("process*")}
-    assert len(processes) == 2
-    assert f"process{os.getpid()}" not in processes
-    assert figures(dask) == figures(run_sweep(tmp_path / "one", trials_in(tmp_path), IN_TURN, SweepObserver()))
+def test_a_dask_cluster_gives_the_same_figures_in_processes_of_their_own(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results], cluster: Any
+) -> None:
+    workers = Workers(dask=cluster.scheduler_address, script=script_with(tmp_path, be_killed))
+    listener = Listener()
+    outcome = sweep(basis_in(tmp_path, digits, workers, listener))
+    assert all_figures(outcome) == {name: undisturbed[name] for name in (FIRST, THIRD)}
+    assert outcome.failures == (Failure(SECOND, "its process was killed by signal 9, 2 times"),)
+    marks = [path.name.removeprefix("trained").split("by") for path in outcome.folder.glob("*/trained*")]
+    trained, starters = {int(process) for process, _ in marks}, {int(starter) for _, starter in marks}
+    assert len(trained) == 5
+    assert starters == {nanny.pid for nanny in cluster.workers.values()}
+    assert not trained & {*starters, os.getpid()}
 
 
-def test_a_trial_that_kills_every_dask_worker_takes_no_other_down(tmp_path: Path, cluster: str) -> None:
-    trials = trials_in(tmp_path, 2)
-    deadly = Trial("deadly", _deadly(str(tmp_path), deaths=9), TINY)
-    outcome = run_sweep(tmp_path / "sweep", [trials[0], deadly, trials[1]], Workers(dask=cluster), SweepObserver())
-    assert list(outcome.points) == [trial.name for trial in trials]
-    assert [(failure.trial.name, failure.reason) for failure in outcome.failures] == [
-        ("deadly", "its worker died 2 times")
-    ]
+def test_a_training_in_the_hands_of_a_killed_dask_worker_is_given_to_another(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results], cluster: Any
+) -> None:
+    workers = Workers(dask=cluster.scheduler_address, script=script_with(tmp_path, wait_for_go))
+    basis = basis_in(tmp_path, digits, workers)
+    run = folder_of(basis, 1) / FIRST
+
+    def kill_worker() -> None:
+        wait_until((run / "history.csv").exists)
+        (mark,) = run.glob("trained*")
+        os.kill(int(mark.name.rpartition("by")[2]), signal.SIGKILL)
+        wait_until(lambda: len(list(run.glob("started*"))) == 2)
+        (run.parent / "go").touch()
+
+    with ThreadPoolExecutor(1) as other:
+        killed = other.submit(kill_worker)
+        outcome = sweep(basis, 1)
+        killed.result()
+    assert all_figures(outcome) == {FIRST: undisturbed[FIRST]}
+
+
+@pytest.mark.slow
+def test_a_lost_dask_scheduler_is_named_and_no_training_is_lost(
+    tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results], cluster: Any
+) -> None:
+    workers = Workers(dask=cluster.scheduler_address, script=script_with(tmp_path, wait_for_go))
+    basis = basis_in(tmp_path, digits, workers)
+    run = folder_of(basis, 1) / FIRST
+
+    def close_cluster() -> None:
+        wait_until((run / "history.csv").exists)
+        cluster.close()
+
+    with ThreadPoolExecutor(1) as other:
+        closed = other.submit(close_cluster)
+        with pytest.raises(UserError, match=r"the scheduler .* was lost; the same command goes on from here"):
+            sweep(basis, 1)
+        closed.result()
+    (run.parent / "go").touch()
+    assert all_figures(sweep(replace(basis, workers=ONE), 1)) == {FIRST: undisturbed[FIRST]}
+
+
+def test_a_run_in_the_hands_of_another_is_refused_and_not_disturbed(
+    tmp_path: Path, undisturbed: dict[str, Results]
+) -> None:
+    (trial,) = trials_of(config_in(tmp_path), TINY, VECTORS[:1])
+    run = Run.among_many(trial.config, trial.parameters, tmp_path / trial.name)
+
+    class Another(Observer):
+        """Wants the same run after the first epoch."""
+
+        refused = ""
+
+        def epoch_ends(self, record: EpochRecord) -> None:
+            if not self.refused:
+                with pytest.raises(InUseError) as error:
+                    train_run(run, Observer())
+                self.refused = one_line(error)
+
+    another = Another()
+    assert figures(train_run(run, another)) == undisturbed[FIRST]
+    assert another.refused == f"the run in {run.folder} is in the hands of another process"
+    results = read_results(run.folder)
+    assert train_run(run, Stop()) == results  # finished: nothing is trained
 
 
 def test_the_same_command_goes_on_with_an_interrupted_run(tmp_path: Path) -> None:
-    whole = start_run(config_in(tmp_path / "whole"), TINY, Observer())
+    whole = train_run(Run.new(config_in(tmp_path / "whole"), TINY), Observer())
     config, folders = config_in(tmp_path / "parts"), tmp_path / "parts" / "logs" / "sweep"
     with pytest.raises(KeyboardInterrupt):
-        start_or_go_on(config, TINY, _Stop())
+        start_or_go_on(config, TINY, Stop())
     assert not list(folders.glob("*/results.json"))
     parts = start_or_go_on(config, TINY, Observer())
-    assert parts.results.validation_losses == whole.results.validation_losses
+    assert figures(parts) == figures(whole)
     assert len(list(folders.iterdir())) == 1
     with pytest.raises(KeyboardInterrupt):
-        start_or_go_on(config, TINY, _Stop())
+        start_or_go_on(config, TINY, Stop())
+    start_or_go_on(config, TINY.changed(lr=1e-3), Observer())  # of other parameters: a run of its own
+    assert len(list(folders.glob("*/results.json"))) == 2
     (checkpoint,) = folders.glob("*/checkpoint.pt")
     with FileLock(checkpoint.with_name(".lock")):  # another process has it in hand
         start_or_go_on(config, TINY, Observer())
-    assert len(list(folders.iterdir())) == 3
+    assert len(list(folders.iterdir())) == 4
     checkpoint.write_bytes(b"half a checkpoint")
     start_or_go_on(config, TINY, Observer())
-    assert len(list(folders.glob("*/results.json"))) == 3
-    assert len(list(folders.iterdir())) == 4
+    assert len(list(folders.glob("*/results.json"))) == 4
+    assert len(list(folders.iterdir())) == 5
 
 
-def test_an_interrupted_trial_goes_on_in_another_place(tmp_path: Path) -> None:
-    (trial,) = trials_in(tmp_path / "old", 1)
-    whole = run_sweep(tmp_path / "whole", [trial], IN_TURN, SweepObserver())
-    with pytest.raises(KeyboardInterrupt):
-        start_run(trial.config, trial.parameters, _Stop(), files=trial.files(tmp_path / "sweep"))
-    (tmp_path / "sweep").rename(tmp_path / "moved")
-    moved = replace(trial, config=replace(trial.config, data_dir=str(tmp_path / "data"), output_dir=str(tmp_path)))
-    outcome = run_sweep(tmp_path / "moved", [moved], IN_TURN, SweepObserver())
-    assert figures(whole) == figures(outcome)
-    assert not (tmp_path / "sweep").exists()
-    assert (tmp_path / "moved" / trial.name / "model.pth").exists()
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        ({"jobs": 0}, "jobs is 0; allowed: 1 or more"),
+        ({"dask": "nowhere"}, "dask is 'nowhere'; allowed: the address of a scheduler"),
+    ],
+)
+def test_bad_workers_are_refused(workers: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Workers(**workers)
 
 
-def test_bad_workers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="jobs is 0; allowed: 1 or more"):
-        Workers(jobs=0)
-    with pytest.raises(UserError, match="dask is 'nowhere'; allowed: the address of a scheduler"):
-        Workers(dask="nowhere")
-
-
-def test_a_damaged_results_file_is_named(tmp_path: Path) -> None:
-    (trial,) = trials_in(tmp_path, 1)
-    run_sweep(tmp_path / "sweep", [trial], IN_TURN, SweepObserver())
-    trial.files(tmp_path / "sweep").results.write_text("{")
-    with pytest.raises(UserError, match=r"results.json is damaged: delete .*k0.5"):
-        read_point(trial.files(tmp_path / "sweep").folder)
-
-
-def write_model(path: Path, value: float, seconds: float) -> None:
+def write_model(path: Path, value: float, seconds: float) -> str:
     """A model file of one weight, with a time beside it."""
     write_torch(path, {"architecture": {"name": "HPS"}, "state_dict": {"w": torch.tensor([value])}, "seconds": seconds})
+    return str(path)
 
 
-def test_fingerprint_changes_with_parameters_and_models_but_not_with_places(
+def test_fingerprint_changes_with_all_that_results_depend_on_but_not_with_places(
     tmp_path: Path, digits: MultiTaskDataset
 ) -> None:
-    model = tmp_path / "model.pth"
-    write_model(model, 1.0, seconds=3.0)
-    config = config_in(tmp_path, model=str(model))
-    same = fingerprint(config, TINY, digits)
-    assert same == fingerprint(replace(config, output_dir="elsewhere"), TINY.changed(w=(0.1, 0.2, 0.7)), digits)
-    assert same != fingerprint(config, TINY.changed(lr=0.1), digits)
-    assert same != fingerprint(replace(config, seed=1), TINY, digits)
-    write_model(tmp_path / "copy.pth", 1.0, seconds=4.0)
-    assert same == fingerprint(replace(config, model=str(tmp_path / "copy.pth")), TINY, digits)
-    other = replace(digits, y_test=digits.y_test[:, ::-1])
-    assert same != fingerprint(config, TINY, other)
-    write_model(model, 2.0, seconds=3.0)
-    assert same != fingerprint(config, TINY, digits)
+    model = write_model(tmp_path / "model.pth", 1.0, seconds=3.0)
+    config = config_in(tmp_path, model=model, teachers=(model,))
+
+    def checksum(config: RunConfig = config, data: MultiTaskDataset = digits, **values: Any) -> str:
+        return fingerprint(trials_of(config, TINY.changed(**values), VECTORS[:2]), data)
+
+    same = checksum()
+    copy = write_model(tmp_path / "copy.pth", 1.0, seconds=4.0)
+    other = write_model(tmp_path / "other.pth", 2.0, seconds=3.0)
+    places = {"script": "s", "output_dir": "o", "data_dir": "d", "main_dir": "m", "mod_logdir": "l", "device": "cpu"}
+    assert checksum(replace(config, **places)) == same
+    assert checksum(replace(config, model=copy)) == same
+    assert checksum(replace(config, teachers=(copy,))) == same
+    assert checksum(num_model=3) == same
+    different = [
+        checksum(lr=0.1),
+        checksum(replace(config, seed=1)),
+        checksum(replace(config, data_seed=1)),
+        checksum(replace(config, architecture="MDMTN")),
+        checksum(replace(config, model=other)),
+        checksum(replace(config, teachers=(other,))),
+        checksum(data=replace(digits, y_test=digits.y_test[:, ::-1])),
+        fingerprint(trials_of(config, TINY, VECTORS), digits),
+        fingerprint(trials_of(config, TINY, VECTORS[1::-1]), digits),
+    ]
+    assert len({same, *different}) == 1 + len(different)
+    with pytest.raises(UserError, match="no such file: .*missing.pth"):
+        checksum(replace(config, model="missing.pth"))
 
 
-def test_repetition_r_depends_on_its_seed_only(tmp_path: Path, digits: MultiTaskDataset) -> None:
-    many = repeat(config_in(tmp_path), TINY, 3, digits, IN_TURN, SweepObserver())
-    later = repeat(config_in(tmp_path / "b", seed=2), TINY, 1, digits, IN_TURN, SweepObserver())
-    assert replace(many.points[2], folder=Path()) == replace(later.points[2], folder=Path())
-    accuracies = torch.tensor([point.test_accuracy for point in many.points.values()], dtype=torch.float64)
-    assert many.mean[:2] == pytest.approx(accuracies.mean(0).tolist())
-    assert many.std[:2] == pytest.approx(accuracies.std(0).tolist())
-    assert many.mean[2] == pytest.approx(accuracies.mean())
-    assert all(path.is_file() for path in many.files)
-    assert later.std == [0, 0, 0]
+@pytest.mark.parametrize(
+    ("candidate", "name", "label"),
+    [
+        ({"w": (1e-7, 0.1, 0.8999999)}, "k1e-07_0.1_0.8999999", "k = (1e-07, 0.1, 0.8999999)"),
+        ({"lr": 0.01, "seed": 3}, "lr0.01_seed3", "lr = 0.01, seed = 3"),
+        ({"distillation": (0.01, 0.04)}, "distillation0.01_0.04", "distillation = (0.01, 0.04)"),
+    ],
+)
+def test_a_trial_is_named_by_what_sets_it_apart(
+    candidate: Mapping[str, Any], name: str, label: str, undisturbed: dict[str, Results], tmp_path: Path
+) -> None:
+    (trial,) = trials_of(config_in(tmp_path, seed=7), TINY, [candidate])
+    assert trial.name == name
+    assert Point(candidate, undisturbed[FIRST]).label == label
+    changed = {**vars(trial.config), **vars(trial.parameters)}
+    assert {**changed, **candidate} == changed
+    assert ("seed" in candidate) == (trial.config.seed != 7)
+
+
+def test_vectors_that_differ_in_the_eighth_digit_have_names_of_their_own(
+    tmp_path: Path, digits: MultiTaskDataset
+) -> None:
+    basis = basis_in(tmp_path, digits)
+    trials = basis.trials([{"w": k} for k in two_task_family(1e-7)])
+    assert len({trial.name for trial in trials}) == len(trials) == 18
+    assert len({model_file(trial.config, trial.parameters) for trial in trials}) == 18
+    with pytest.raises(ValueError, match="names are not unique"):
+        run_sweep("search", "sweep", basis, [trials[0], trials[0]])
+    assert not any(tmp_path.iterdir())
+
+
+def test_repetition_r_depends_on_its_seed_only_and_more_of_them_take_over_what_there_is(
+    tmp_path: Path, digits: MultiTaskDataset
+) -> None:
+    first = repeat(basis_in(tmp_path, digits), 1)
+    stamp = (first.results[0].folder / "results.json").stat().st_mtime_ns
+    both = repeat(basis_in(tmp_path, digits), 2)
+    assert both.folder == first.folder
+    assert (first.results[0].folder / "results.json").stat().st_mtime_ns == stamp
+    alone = Run.among_many(config_in(tmp_path, seed=1), TINY, tmp_path / "alone")
+    assert figures(both.results[1]) == figures(train_run(alone, Observer()))
+    found = statistics_of(both)
+    accuracies = torch.tensor([results.test_accuracy for results in both.results], dtype=torch.float64)
+    assert found.mean[:2] == pytest.approx(accuracies.mean(0).tolist())
+    assert found.std[:2] == pytest.approx(accuracies.std(0).tolist())
+    assert found.mean[2] == pytest.approx(float(accuracies.mean()))
+    assert found.names == ("left digit", "right digit", "mean")
+    assert statistics_of(first).std == [0, 0, 0]
+    table = (both.folder / "repetitions.csv").read_text().splitlines()
+    assert table[0] == "seed,left digit,right digit,mean"
+    assert [line.split(",")[0] for line in table[1:]] == ["0", "1"]
     with pytest.raises(UserError, match="repetitions is 0; allowed: 1 or more"):
-        repeat(config_in(tmp_path), TINY, 0, digits, IN_TURN, SweepObserver())
+        repeat(basis_in(tmp_path, digits), 0)
 
 
 def test_search_takes_any_parameters_and_reports_what_failed(tmp_path: Path, digits: MultiTaskDataset) -> None:
-    candidates = [{"lr": 1e-3}, {"lr": 1e30}, {"lr": 1e-2, "w": (0.0, 0.5, 0.5)}]
-    outcome = search(config_in(tmp_path), TINY, candidates, digits, IN_TURN, SweepObserver())
-    assert [candidate for candidate, _ in outcome.candidates] == [candidates[0], candidates[2]]
-    assert outcome.candidates[outcome.best][1].merit == max(point.merit for _, point in outcome.candidates)
-    assert [failure.trial.name for failure in outcome.failures] == ["lr1e+30"]
-    assert all(path.is_file() for path in outcome.files)
-    first = [{"lr": 1e-3}]
-    search(config_in(tmp_path), TINY, first, digits, IN_TURN, SweepObserver())
-    other = search(config_in(tmp_path), TINY.changed(w=(0.0, 0.1, 0.9)), first, digits, IN_TURN, SweepObserver())
-    assert other.candidates[0][1].k == (0.0, 0.1, 0.9)
-    with pytest.raises(UserError, match="none of 1 candidates could be trained: training diverged"):
-        search(config_in(tmp_path), TINY, [{"lr": 1e30}], digits, IN_TURN, SweepObserver())
+    candidates: list[Candidate] = [{"lr": 1e-3}, {"lr": 1e30}, {"lr": 1e-2, "w": (0.0, 0.5, 0.5)}]
+    basis = basis_in(tmp_path, digits, TWO)
+    outcome = search(basis, candidates)
+    assert [point.candidate for point in outcome.points] == [candidates[0], candidates[2]]
+    assert outcome.points[outcome.best].results.merit == max(results.merit for results in outcome.results)
+    assert [failure.name for failure in outcome.failures] == ["lr1e+30"]
+    assert "training diverged in epoch 1" in outcome.failures[0].reason
+    assert "lower lr, 1e+30 now" in outcome.failures[0].reason
+    table = (outcome.folder / "search.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in table] == ["lr", "0.001", "0.01"]
+    kept = load_model(keep_best(basis, outcome))
+    assert kept.results["validation_accuracy"] == list(outcome.results[outcome.best].validation_accuracy)
+    with pytest.raises(UserError, match="none of 1 trainings could be finished: training diverged"):
+        search(basis, candidates[1:2])
 
 
-def test_vectors_that_differ_in_the_eighth_digit_have_folders_of_their_own(tmp_path: Path) -> None:
-    parameters = [TINY.changed(w=k) for k in two_task_family(1e-7)]
-    names = {run_name(config_in(tmp_path), run) for run in parameters}
-    assert len(names) == len(parameters) == 18
-    same = [Trial("k", config_in(tmp_path), TINY)] * 2
-    with pytest.raises(ValueError, match="names are not unique"):
-        run_sweep(tmp_path, same, IN_TURN, SweepObserver())
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ([{"lr": -1.0}], "lr is -1.0; allowed: a finite number > 0"),
+        ([{"w": (0.0, 1.0)}], "allowed for MultiDigits: 3, for sparsity and its tasks"),
+        ([{"method": "KDMTL", "distillation": (1.0, 1.0)}], "allowed for method KDMTL: 2 files"),
+        ([{"Sparsity_study": False}], "name its file with --model"),
+        ([{"speed": 1.0}], "unknown parameter speed"),
+        ([{"model": "missing.pth", "Sparsity_study": False}], "no such file: .*missing.pth"),
+    ],
+)
+def test_candidates_that_cannot_be_trained_are_refused_before_any_work(
+    candidates: list[Candidate], message: str, tmp_path: Path, digits: MultiTaskDataset
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        search(basis_in(tmp_path, digits), [{"lr": 0.1}, *candidates])
+    one_line(error)
+    assert not any(tmp_path.iterdir())
 
 
 def test_teachers_are_trained_once(tmp_path: Path, digits: MultiTaskDataset) -> None:
-    parameters = TINY.changed(w=(0.0, 1.0), a=(0.0, 0.0), num_tasks=2)
     listener = Listener()
-    first = train_teachers(config_in(tmp_path), parameters, digits, IN_TURN, listener)
+    basis = replace(basis_in(tmp_path, digits, TWO, listener), parameters=TINY.changed(w=(0.0, 1.0), a=(), num_tasks=2))
+    first = train_teachers(basis)
     stamps = [Path(path).stat().st_mtime_ns for path in first]
-    again = train_teachers(config_in(tmp_path), parameters, digits, IN_TURN, listener)
-    assert again == first
-    assert [Path(path).stat().st_mtime_ns for path in again] == stamps
-    assert len(listener.messages) == 1
+    assert train_teachers(basis) == first
+    assert [Path(path).stat().st_mtime_ns for path in first] == stamps
+    assert [text.split()[:2] for text in listener.messages] == [["2", "trainings"], ["going", "on"]]
     for task, path in enumerate(first):
         assert load_model(Path(path)).results["task"] == task
-    wrong = replace(config_in(tmp_path), teachers=(first[1], first[0]))
+    wrong = config_in(tmp_path, teachers=(first[1], first[0]))
     student = TINY.changed(method="KDMTL", distillation=(0.1, 0.1))
     with pytest.raises(UserError, match=r"task1.*was trained on MultiDigits, task 1; allowed in this place: .*task 0"):
-        start_run(wrong, student, Observer())
+        train_run(Run.new(wrong, student), Observer())

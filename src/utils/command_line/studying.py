@@ -7,9 +7,9 @@ from pathlib import Path
 
 from src.utils.command_line.flags import Request
 from src.utils.command_line.options import StudyOptions
-from src.utils.command_line.training import basis_of, leave_if_failed
+from src.utils.command_line.training import basis_of, leave_if_failed, workers_of
 from src.utils.errors import UserError
-from src.utils.report.console import ConsoleObserver, show_study
+from src.utils.report.console import ConsoleObserver, ConsoleSweepObserver, show_study
 from src.utils.report.study_report import report_study
 from src.utils.runs.problem import check_run
 from src.utils.runs.run import start_or_go_on
@@ -28,9 +28,9 @@ def study(request: Request[StudyOptions]) -> None:
     check_run(replace(config, model=config.model or "to be found"), request.parameters)
     for k0 in (DEMO_K0, *options.k0):
         preference_family(k0, request.parameters.tasks, options.resolution)
-    basis = basis_of(request)
-    starts = _start_models(request, basis.observer)
-    basis = replace(basis, config=replace(config, model=None))
+    workers_of(request)  # refused, as all else, before a demonstration trains a model to start from
+    starts = _start_models(request, ConsoleSweepObserver(quiet=request.quiet))  # before data are asked for
+    basis = replace(basis_of(request), config=replace(config, model=None))
     boxes = Boxes(options.box, options.box_origin)
     found = pareto_study(basis, starts, resolution=options.resolution, boxes=boxes)
     show_study(found, report_study(found))

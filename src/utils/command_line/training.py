@@ -123,15 +123,16 @@ def show(results: Results) -> None:
     show_run(results, [*Run.read(results.folder).written, *draw_run(results.folder)])
 
 
-def basis_of(request: Request[Any]) -> Basis:
-    """What all trainings of a sweep share; a process goes on with one by the script that was started.
-
-    The data are read, and if need be made, before any worker wants them.
-    """
+def workers_of(request: Request[Any]) -> Workers:
+    """Who trains, as the flags say; a process goes on with a training by the script that was started."""
     options: SweepOptions = request.options
-    workers = Workers(options.jobs, options.dask, request.plan.script)
-    data = load_dataset(request.config, ConsoleObserver(quiet=False))
-    return Basis(request.config, request.parameters, data, workers, ConsoleSweepObserver(quiet=request.quiet))
+    return Workers(options.jobs, options.dask, request.plan.script)
+
+
+def basis_of(request: Request[Any]) -> Basis:
+    """What all trainings of a sweep share; the data are read, and if need be made, before any worker wants them."""
+    workers, observer = workers_of(request), ConsoleSweepObserver(quiet=request.quiet)
+    return Basis(request.config, request.parameters, load_dataset(request.config, observer), workers, observer)
 
 
 def leave_if_failed(outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -79,7 +80,13 @@ def check_run(config: RunConfig, parameters: TrainingParameters) -> None:
     check_method(parameters, len(config.teachers))
 
 
-def load_dataset(config: RunConfig, observer: Observer) -> MultiTaskDataset:
+class Listener(Protocol):
+    """Told of what the user should know."""
+
+    def message(self, text: str) -> None: ...
+
+
+def load_dataset(config: RunConfig, observer: Listener) -> MultiTaskDataset:
     """The data set that the configuration names, one task of it where it says so."""
     dataset = dataset_entry(config.dataset).load(data_folder(config.data_dir), config.data_seed, observer.message)
     return dataset if config.task is None else select_task(dataset, config.task)
