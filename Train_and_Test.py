@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from src.utils.command_line import commands
 from src.utils.command_line.flags import Plan
 from src.utils.command_line.parser import exit_code
+from src.utils.errors import UserError
 from src.utils.training.parameters import TrainingParameters
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run_example(
         task: the only task to be trained, from 0; None trains all.
         defaults: further :class:`TrainingParameters` that differ from the data set's defaults.
     """
-    plan = Plan(Path(script).resolve(), architecture, dataset, tuple(k), task, defaults)
+    plan = Plan(Path(script).resolve(), architecture, dataset, k, task, defaults)
     sys.exit(exit_code(lambda: commands.train(plan, sys.argv[1:], description)))
 
 
@@ -72,7 +73,7 @@ def run_repetitions(
         script, architecture, dataset, k, description, defaults: as in :func:`run_example`.
         repetitions: how many seeds, from ``--seed`` on.
     """
-    plan = Plan(Path(script).resolve(), architecture, dataset, tuple(k), defaults=defaults)
+    plan = Plan(Path(script).resolve(), architecture, dataset, k, defaults=defaults)
     sys.exit(exit_code(lambda: commands.repeat(plan, sys.argv[1:], description, repetitions)))
 
 
@@ -92,7 +93,7 @@ def run_searched_example(
         script, architecture, dataset, k, description, defaults: as in :func:`run_example`.
         candidates: values of training parameters to be tried.
     """
-    plan = Plan(Path(script).resolve(), architecture, dataset, tuple(k), defaults=defaults)
+    plan = Plan(Path(script).resolve(), architecture, dataset, k, defaults=defaults)
     sys.exit(exit_code(lambda: commands.search_and_train(plan, sys.argv[1:], description, candidates)))
 
 
@@ -126,25 +127,26 @@ def train_and_test(
         teachers: a trained network per task, for a method that learns from them.
         seed: of the order of the batches.
         output_dir: folder under which everything is written; None is the project.
-        observer: told of the progress.
+        observer: told of the progress; None prints notes only.
         resume: folder of an interrupted run of the same network, data and parameters.
 
     Raises:
         UserError: if network, labels and parameters do not belong together.
     """
+    from src.models.names import OWN
+    from src.utils.report.console import ConsoleObserver
     from src.utils.report.run import draw_run
-    from src.utils.runs.config import OWN, Run, RunConfig
+    from src.utils.runs.config import Run, RunConfig
     from src.utils.runs.problem import own_problem
     from src.utils.runs.run import resume as resume_run
     from src.utils.runs.run import train_run
-    from src.utils.training.engine import Observer
 
     device: Literal["cpu", "cuda"] = "cuda" if splits.train.images.is_cuda else "cpu"
     config = RunConfig(script=name, architecture=OWN, dataset=name, seed=seed, output_dir=output_dir, device=device)
     names = tuple(task_names) if task_names else None
     problem = own_problem(name, network, splits, names, tuple(teachers))
     run = Run.new(config, parameters) if resume is None else resume_run(resume)
-    results = train_run(run, observer or Observer(), problem)
+    results = train_run(run, observer or ConsoleObserver(quiet=True), problem)
     draw_run(results.folder)
     return results
 
@@ -158,10 +160,13 @@ def main(arguments: Sequence[str]) -> None:
         "compare": commands.compare,
         "draw": commands.draw,
     }
-    if arguments and arguments[0] in others:
+    if not arguments or arguments[0].startswith("-"):
+        commands.train(plan, arguments, __doc__)
+    elif arguments[0] in others:
         others[arguments[0]](arguments[1:])
     else:
-        commands.train(plan, arguments, __doc__)
+        known = ", ".join(others)
+        raise UserError(f"unknown command {arguments[0]!r}; known: {known}; without a command a network is trained")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from src.utils.errors import UserError
 from src.utils.files import read_npz
@@ -59,22 +60,28 @@ def load_mnist(folder: Path) -> Source:
     Raises:
         UserError: if the files are missing and cannot be downloaded, or are damaged.
     """
+    raw = folder / "MNIST" / "raw"
     if not _mnist_files_present(folder):
         _download("MNIST", folder, lambda: MNIST(str(folder), train=True, download=True))
+    parts = [
+        _read_idx(raw / f"{split}-{kind}-ubyte")
+        for split in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    for images in (parts[0], parts[2]):
+        if images.shape[1:] != (28, 28):
+            raise UserError(f"the MNIST images in {raw} have shape {images.shape}; allowed: (N, 28, 28)")
+    return make_source("MNIST", *parts)
+
+
+def _read_idx(path: Path) -> np.ndarray:
     try:
-        parts = [MNIST(str(folder), train=train) for train in (True, False)]
-        arrays = [array for part in parts for array in (part.data.numpy(), part.targets.numpy())]
+        read = read_image_file if "images" in path.name else read_label_file
+        return np.asarray(read(str(path)).numpy())
     except (RuntimeError, ValueError, TypeError, LookupError, AssertionError, OSError, EOFError) as error:
         raise UserError(
-            f"the MNIST files in {folder / 'MNIST' / 'raw'} are damaged ({_first_line(error)}): "
-            "delete that folder and run again"
+            f"{path} is damaged ({_first_line(error)}): put the original file there, or see --data-dir"
         ) from error
-    for images in (arrays[0], arrays[2]):
-        if images.shape[1:] != (28, 28):
-            raise UserError(
-                f"the MNIST images in {folder / 'MNIST' / 'raw'} have shape {images.shape}; allowed: (N, 28, 28)"
-            )
-    return make_source("MNIST", *arrays)
 
 
 def load_cifar10(folder: Path) -> Source:
@@ -193,7 +200,7 @@ def _torchvision_cifar10(folder: Path) -> Source:
         arrays = [array for part in parts for array in (np.ascontiguousarray(part.data), np.array(part.targets))]
     except (RuntimeError, OSError) as error:
         raise UserError(
-            f"the CIFAR-10 files in {files} are damaged ({_first_line(error)}): delete that folder and run again"
+            f"the CIFAR-10 files in {files} are damaged ({_first_line(error)}): put the original files there"
         ) from error
     return make_source("CIFAR-10", *arrays)
 

@@ -202,51 +202,6 @@ def test_retraining_starts_from_a_given_model(
     assert results_of(tmp_path)["sparsity_rate"] == pytest.approx(results_of(finished[0])["sparsity_rate"])
 
 
-BAD = {
-    "too few preferences": (["--k", "0.1", "0.9"], "w (the preference vector k) has 2 numbers"),
-    "negative preference": (["--k", "0.1", "-0.2", "0.9"], "allowed: numbers >= 0, not all zero"),
-    "all zero": (["--k", "0", "0", "0"], "not all zero"),
-    "not numbers": (["--k", "a", "b", "c"], "w (the preference vector k) is 'a'; allowed: finite numbers"),
-    "infinite": (["--k", "0.1", "inf", "0.9"], "w (the preference vector k) is 'inf'; allowed: finite numbers"),
-    "no number of epochs": (["--num_epochs", "many"], "num_epochs is 'many'; allowed: a whole number >= 1"),
-    "neither yes nor no": (
-        ["--LR_scheduler", "perhaps"],
-        "LR_scheduler is 'perhaps'; allowed: yes or no (True or False)",
-    ),
-    "unknown flag": (["--learning_rate", "1"], "--learning_rate"),
-    "impossible value": (["--max_layerSRate", "80"], "max_layerSRate is '80'; allowed: a finite number from 0 to 1"),
-    "other number of tasks": (["--k", "1", "1", "--a", "0", "0", "--num_tasks", "2"], "allowed for MultiDigits: 3"),
-    "unknown device": (["--device", "tpu"], "device is 'tpu'; allowed: auto, cpu, cuda"),
-    "seed out of range": (["--seed", "-1"], "seed is '-1'; allowed: a whole number >= 0 and < 4294967296"),
-    "no such model": (["--is_search", "no", "--model", "missing.pth"], "missing.pth"),
-    "a model for a search": (["--model", "missing.pth"], "allowed: none, or is_search or Sparsity_study False"),
-    "teachers for no one": (["--teachers", "a.pth"], "there are 1 teachers; allowed for method Chebyshev: 0"),
-    "no teachers": (
-        ["--method", "KDMTL", "--k", "0", "1", "1"],
-        "there are 0 teachers; allowed for method KDMTL: 2, one per task",
-    ),
-    "negative, in powers of ten": (["--k", "1e-3", "-1e-3", "0.9"], "allowed: numbers >= 0, not all zero"),
-    "no model to start from": (["--is_search", "no"], "name its file with --model"),
-    "further flags for a run that is continued": (
-        ["--resume", "nowhere"],
-        "not allowed beside it: --demo, --output_dir",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags, text = BAD[case]
-    assert run(monkeypatch, "--demo", "--output-dir", str(tmp_path / "out"), *flags) == 2
-    screen = capsys.readouterr()
-    assert text in screen.err
-    assert screen.err.startswith("error: ")
-    assert screen.err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
 def test_cuda_without_cuda_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

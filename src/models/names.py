@@ -5,6 +5,8 @@ from __future__ import annotations
 from src.utils.errors import UserError
 
 ARCHITECTURE_NAMES = ("MDMTN", "HPS", "STL", "MTAN")
+OWN = "own"
+"""Architecture of a network that the user built."""
 
 
 def check_architecture(name: str) -> None:

@@ -13,7 +13,7 @@ from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.mtan import MTAN
 from src.models.multi_task import MultiTaskNetwork
-from src.models.names import check_architecture
+from src.models.names import OWN, check_architecture
 from src.utils.errors import UserError
 from src.utils.files import read_torch, write_torch
 
@@ -94,12 +94,12 @@ def save_model(
 
 
 def load_model(path: Path, expected: Architecture | None = None, network: MultiTaskNetwork | None = None) -> SavedModel:
-    """Read a file of :func:`save_model`; no code in it is run.
+    """Read a file of :func:`save_model`; no code in it is run. The network is in evaluation mode.
 
     Args:
         path: the file.
         expected: refuse any other architecture.
-        network: put the weights into this one, for a network of the user's own; None builds it by its name.
+        network: put the weights into this one, which a network of the user's own needs; None builds it by its name.
 
     Raises:
         UserError: if the file is missing, damaged, of another version or of another architecture.
@@ -114,12 +114,14 @@ def load_model(path: Path, expected: Architecture | None = None, network: MultiT
         raise UserError(f"{path} does not say what its network is built from: train the model again") from error
     if expected is not None and found != expected:
         raise UserError(f"{path} holds {_described(found)}; wanted: {_described(expected)}")
+    if found.name == OWN and network is None:
+        raise UserError(f"{path} holds a network of one's own: build it and pass it as network")
     network = network or found.build()
     try:
         network.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path} does not fit {_described(found)}: train the model again") from error
-    return SavedModel(network, found, content["parameters"], content["results"])
+    return SavedModel(network.eval(), found, content["parameters"], content["results"])
 
 
 def _described(architecture: Architecture) -> str:

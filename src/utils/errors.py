@@ -1,6 +1,6 @@
 """Errors that the user can do something about, and the exit codes of commands."""
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 2, 130, 141, 143
 
 
 class UserError(Exception):

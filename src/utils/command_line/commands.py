@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +68,7 @@ def study(plan: Plan, arguments: Sequence[str], description: str | None) -> None
     """Study the Pareto front of a sparse network."""
     plan = replace(plan, defaults={"Sparsity_study": False, **STUDY, **plan.defaults}, in_demo={"max_iter": 3})
     request = read_flags(plan, arguments, description, StudyOptions, without=_NOT_IN_A_STUDY)
-    if request.options.resume is not None:
-        _train(request, "go_on")
-        return
-    from src.utils.command_line import studying
-    from src.utils.report.style import pictures_as
-
-    with pictures_as(request.options.figure_format):
-        studying.study(request)
+    _train(request, "study", module="studying")
 
 
 def test(arguments: Sequence[str]) -> None:
@@ -114,8 +109,10 @@ def draw(arguments: Sequence[str]) -> None:
     looking.draw_folder(folder, options)
 
 
-def _train(request: Request[Any], work: str, *others: Any) -> None:
+def _train(request: Request[Any], work: str, *others: Any, module: str = "training") -> None:
     """Do the work of that name, or go on with the run that ``--resume`` names."""
+    for note in request.notes:
+        print(f"note: {note}", file=sys.stderr)
     from src.utils.command_line import training
     from src.utils.report.style import pictures_as
 
@@ -123,5 +120,4 @@ def _train(request: Request[Any], work: str, *others: Any) -> None:
         if request.options.resume is not None:
             training.go_on(request)
         else:
-            do: Callable[..., None] = getattr(training, work)
-            do(request, *others)
+            getattr(import_module(f"src.utils.command_line.{module}"), work)(request, *others)

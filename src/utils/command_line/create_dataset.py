@@ -48,7 +48,7 @@ def _parse(description: str | None, arguments: Sequence[str] | None) -> argparse
     parser.add_argument("--data-dir", "--data_dir", help="folder of the data sets; default: $MDMTN_DATA, else Data/")
     parser.add_argument("--variant", type=int, default=ALIGNED, choices=VARIANTS, help="training images [%(default)s]")
     parser.add_argument(
-        "--seed", type=int, default=123, help=f"of the random pictures of the variant of {ALL} [%(default)s]"
+        "--seed", type=int, default=0, help=f"of the random pictures of the variant of {ALL} [%(default)s]"
     )
     parser.add_argument("--output-dir", "--output_dir", help="folder under which Images/ is; default: the project")
     parser.add_argument("--figure_format", default="png", choices=("png", "pdf"), help="pdf: the picture as PDF, too")

@@ -19,6 +19,8 @@ from src.models.names import ARCHITECTURE_NAMES, check_architecture
 from src.utils.checked import fields_of, from_plain
 from src.utils.command_line.options import RunOptions
 from src.utils.command_line.parser import Parser
+from src.utils.command_line.without_effect import without_effect
+from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
 from src.utils.training.defaults import default_parameters
 from src.utils.training.parameters import TrainingParameters
@@ -38,7 +40,7 @@ class Plan:
     Attributes:
         script: its file.
         architecture, dataset: what is trained, on what.
-        k: preference vector; None where it has to be given or does not matter.
+        k: preference vector, a list or tuple; None where it has to be given or does not matter.
         task: the only task that is trained.
         defaults: training parameters and options that differ from the usual ones.
         in_demo: those that differ in a demo.
@@ -49,7 +51,7 @@ class Plan:
     script: Path
     architecture: str = "MDMTN"
     dataset: str = "MultiMnist"
-    k: tuple[float, ...] | None = None
+    k: Any = None
     task: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     in_demo: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +71,9 @@ class Plan:
     def parameters(self) -> dict[str, Any]:
         """The training parameters; a demo, another method and k_0 = 0 have schedules of their own."""
         check_architecture(self.architecture)
-        k = self.k if self.k is not None else _equal_vector(0.0, self.tasks)
+        if not isinstance(self.k, list | tuple | None):
+            raise UserError(f"k is {self.k!r}; allowed: a list of numbers, for sparsity and each task")
+        k = tuple(self.k) if self.k else _equal_vector(0.0, self.tasks)
         values = default_parameters(
             dataset_entry(self.dataset).backbone,
             self.architecture,
@@ -102,6 +106,7 @@ class Request(Generic[Options]):
         options: of the command.
         quiet: whether no progress is to be shown.
         given: names of the flags that were given.
+        notes: what the user should know of them.
     """
 
     plan: Plan
@@ -110,6 +115,7 @@ class Request(Generic[Options]):
     options: Options
     quiet: bool
     given: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_flags(
@@ -144,13 +150,16 @@ def read_flags(
         raise SystemExit(0)
     dataset = dataset_entry(wanted.dataset).demo if wanted.demo else wanted.dataset
     names = {"script": plan.script.stem, "architecture": wanted.architecture, "dataset": dataset, "task": wanted.task}
+    own = from_plain(options, _only(options, {**wanted.changed(), **given}))
+    parameters = from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, given)})
     return Request(
-        options=from_plain(options, _only(options, {**wanted.changed(), **given})),
         plan=wanted,
         config=from_plain(RunConfig, {**_only(RunConfig, given), **names}),
-        parameters=from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, given)}),
+        parameters=parameters,
+        options=own,
         quiet="quiet" in given,
         given=tuple(given),
+        notes=without_effect(given, parameters),
     )
 
 

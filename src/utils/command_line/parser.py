@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from src.utils.errors import BAD_INPUT, INTERRUPTED, UserError
+from src.utils.errors import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, TERMINATED, UserError
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,13 +26,29 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help lists what is allowed")
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end; treated like an interruption, with an exit code of its own."""
+
+
 def exit_code(work: Callable[[], None]) -> int:
-    """Run ``work``; bad input ends in one line and exit code 2, an interruption in exit code 130."""
+    """Run ``work``; bad input ends in one line and exit code 2, an interruption in 130, SIGTERM in 143."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         work()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read what is printed has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     return 0
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated

@@ -19,7 +19,7 @@ from src.utils.study.sweep import Outcome, SweepObserver
 from src.utils.training.engine import EpochRecord, Observer
 
 _WIDTH = 17
-_BAR = "{desc} {bar:20} {n:.1f}/{total} epochs, {elapsed}<{remaining}, {postfix}"
+_BAR = "{desc} {bar:20} {n:.1f}/{total} epochs, {elapsed}<{remaining}{postfix}"
 
 
 class ConsoleObserver(Observer):
@@ -99,6 +99,8 @@ def show_run(results: Results, files: Iterable[Path]) -> None:
     """Print the final table and the names of the files."""
     show_accuracies(results.task_names, results.test_accuracy, results.validation_accuracy)
     show_rows(results.rows)
+    count = results.parameter_count
+    print(f"{'parameters':<{_WIDTH}}  {count['nonzero']:11,}    (not zero, of {count['all']:,})")
     if results.reached_min_sparsRate is False:
         print("min_sparsRate was NOT reached")
     print(f"\n{results.seconds['total']:.1f} s in all, {results.seconds['epoch']:.2f} s per epoch")

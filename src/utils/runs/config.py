@@ -18,8 +18,6 @@ from src.utils.files import write_json
 from src.utils.training.parameters import TrainingParameters
 
 ROOT = Path(__file__).resolve().parents[3]
-OWN = "own"
-"""Architecture of a network that the user built."""
 START, CHECKPOINT, HISTORY = "run.json", "checkpoint.pt", "history.csv"
 MODEL, SAMPLES, RESULTS = "model.pth", "samples.npz", "results.json"
 """Files of a run: how it was started, its state after the last epoch (while it is unfinished), a row per epoch; the

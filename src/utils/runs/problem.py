@@ -15,10 +15,10 @@ from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import data_folder
 from Data_loaders.tasks import select_task
 from src.models.multi_task import MultiTaskNetwork
-from src.models.names import check_architecture
+from src.models.names import OWN, check_architecture
 from src.models.registry import Architecture, load_model
 from src.utils.errors import UserError
-from src.utils.runs.config import OWN, RunConfig
+from src.utils.runs.config import RunConfig
 from src.utils.training.engine import Observer
 from src.utils.training.lsuv import initialise_lsuv
 from src.utils.training.methods import check_method

@@ -1,0 +1,34 @@
+"""Flags that do nothing: they are announced, since whoever gives one expects something of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from src.utils.training.defaults import WITH_TEACHERS
+from src.utils.training.parameters import Mode, TrainingParameters
+
+_SEARCHING = ("growl_type", "beta1", "beta2", "max_layerSRate", "max_iter_search")
+_TABLE: tuple[tuple[tuple[str, ...], Callable[[TrainingParameters], bool], str], ...] = (
+    (("max_iter",), lambda p: p.mode in (Mode.DENSE, Mode.STUDY), "max_iter_search and max_iter_retrain count instead"),
+    (("max_iter_retrain",), lambda p: p.mode in (Mode.SPARSE, Mode.RETRAIN), "max_iter counts instead"),
+    (
+        _SEARCHING,
+        lambda p: p.mode is Mode.SPARSE,
+        "there is no search for a sparse model (k_0 is 0, or a model is given)",
+    ),
+    (("sim_preference",), lambda p: p.mode in (Mode.SPARSE, Mode.RETRAIN), "no rows are clustered"),
+    (("min_sparsRate",), lambda p: p.with_sparsity, "k_0 is 0"),
+    (("a", "epsilon", "t_update", "mu", "rho"), lambda p: "Chebyshev" in p.method, "only the Chebyshev methods use it"),
+    (("gradient_normalisation", "mgda_ub"), lambda p: p.method == "MGDA", "only method MGDA uses it"),
+    (("distillation", "teachers"), lambda p: p.method in WITH_TEACHERS, "only method KDMTL uses it"),
+    (("momentum",), lambda p: p.base_optimizer == "SGD", "only base_optimizer SGD uses it"),
+    (("lr_sched_coef",), lambda p: p.LR_scheduler, "LR_scheduler is no"),
+)
+
+
+def without_effect(given: Collection[str], parameters: TrainingParameters) -> tuple[str, ...]:
+    """A line for each of the given flags that changes nothing in a training with these parameters, and why."""
+    found = [(name, why) for names, counts, why in _TABLE for name in names if name in given and not counts(parameters)]
+    if {"jobs", "dask"} <= set(given):
+        found.append(("jobs", "with --dask the workers of the cluster count"))
+    return tuple(f"--{name} does nothing here: {why}" for name, why in found)
