@@ -199,7 +199,7 @@ def test_a_method_keeps_the_network_out_of_its_own_parameters(splits: Splits) ->
 
 def test_bad_choices_are_refused(splits: Splits) -> None:
     network = make_network(splits)
-    with pytest.raises(UserError, match=r"method is 'MDGA'; allowed: Chebyshev, WeightedSum, MGDA"):
+    with pytest.raises(UserError, match=r"method is 'MDGA'; allowed: Chebyshev, SmoothChebyshev, WeightedSum, MGDA"):
         method_of(network, method="MDGA")
     with pytest.raises(UserError, match=r"preference vector k\) is .* allowed for method MGDA: 0 for sparsity"):
         method_of(network, method="MGDA", w=(0.1, 0.4, 0.5))

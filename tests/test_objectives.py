@@ -20,12 +20,14 @@ from src.utils.objectives.augmented_lagrangian import (
     augmented_lagrangian,
     multipliers,
     optimal_t,
+    optimal_weights,
     project_simplex,
     simplex_threshold,
 )
 from src.utils.objectives.chebyshev import chebyshev_terms, chebyshev_value
 from src.utils.objectives.growl import growl_prox, growl_value
 from src.utils.objectives.owl import WEIGHT_TYPES, owl_prox, owl_value, owl_weights
+from src.utils.objectives.running_mean import RunningMean
 from src.utils.sparsity.rows import to_rows
 from tests import twins
 
@@ -257,6 +259,71 @@ def test_simplex_projection_equals_a_quadratic_programme(n: int) -> None:
         programme.solve(solver=cvxpy.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12)
         found = project_simplex(vec(v.value.tolist()))
         np.testing.assert_allclose(found.numpy(), x.value, rtol=0, atol=1e-6)
+
+
+@PROPERTY
+@given(problems())
+def test_optimal_weights_are_the_projection_and_the_multipliers_at_the_optimal_t(problem: Problem) -> None:
+    weights = optimal_weights(problem.c, problem.lam, problem.mu)
+    expected = twins.project_simplex((problem.lam + problem.mu * problem.c).tolist())
+    torch.testing.assert_close(weights, vec(expected), rtol=0, atol=1e-9)
+    at_t = multipliers(problem.c - optimal_t(problem.c, problem.lam, problem.mu), problem.lam, problem.mu)
+    torch.testing.assert_close(weights, at_t, rtol=0, atol=1e-9)
+
+
+@PROPERTY
+@given(st.floats(0, 1e6), st.lists(st.floats(0, 1e-4), min_size=1, max_size=4), st.integers(0, 2**31))
+def test_optimal_weights_have_float32_digits_whatever_the_size_of_the_terms(
+    size: float, parts: list[float], seed: int
+) -> None:
+    """30 + 1e-4 times a mu of 1e4 leaves float32 three digits for multipliers of size 1."""
+    c = torch.tensor([size + part for part in parts], dtype=torch.float32)
+    lam = torch.from_numpy(np.random.default_rng(seed).dirichlet(np.ones(len(parts)))).float()
+    found = optimal_weights(c, lam, 1e4)
+    largest = max(c.tolist())
+    expected = twins.project_simplex([x + 1e4 * (y - largest) for x, y in zip(lam.tolist(), c.tolist(), strict=True)])
+    torch.testing.assert_close(found.double(), vec(expected), rtol=0, atol=3e-6)
+    assert float(found.sum()) == pytest.approx(1, abs=1e-6)
+
+
+# The running mean
+
+
+@PROPERTY
+@given(st.integers(1, 3).flatmap(lambda n: st.lists(numbers(n, -10, 10), min_size=1, max_size=15)), st.floats(0, 0.99))
+def test_running_mean_and_its_error_equal_their_definition(vectors: list[list[float]], beta: float) -> None:
+    average = RunningMean(len(vectors[0]), beta, torch.device("cpu")).double()
+    for vector in vectors:
+        average.update(vec(vector))
+    mean, error = twins.running_mean(vectors, beta)
+    torch.testing.assert_close(average.mean, vec(mean), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(average.error, vec(error), rtol=1e-6, atol=1e-6)
+
+
+def test_running_mean_of_equal_vectors_has_no_error_and_without_averaging_it_is_the_last_one() -> None:
+    average = RunningMean(2, 0.9, torch.device("cpu"))
+    for _ in range(50):
+        average.update(torch.tensor([1.5, -2.0]))
+    assert average.mean.tolist() == [1.5, -2.0]
+    assert average.error.tolist() == [0.0, 0.0]
+    last = RunningMean(2, 0.0, torch.device("cpu"))
+    for number in range(4):
+        last.update(torch.tensor([1.0, 2.0]) * number)
+    assert last.mean.tolist() == [3.0, 6.0]
+    last.reset()
+    assert last.count == 0
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.98])
+def test_the_error_is_about_that_of_the_mean_of_noise(beta: float) -> None:
+    """Independent noise of variance 1 leaves (1 - beta) / (1 + beta) in the mean; the estimate is about twice that."""
+    average = RunningMean(2000, beta, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(1000):
+        average.update(torch.randn(2000, generator=generator))
+    variance = float(average.mean.var())
+    assert variance == pytest.approx((1 - beta) / (1 + beta), rel=0.1)
+    assert variance < float(average.error.square().mean()) < 2.3 * variance
 
 
 # OWL weights
@@ -553,7 +620,8 @@ def test_growl_prox_equals_a_convex_programme(weight_type: str, seed: int) -> No
 def test_growl_prox_with_step_zero_is_the_identity() -> None:
     rows = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     rows[2] = 0
-    assert torch.equal(growl_prox(rows, owl_weights(7, "spike", 0.8, 0.2), 0.0), rows)
+    for scale in (1e-37, 1e-25, 1.0, 1e25, 1e37):
+        assert torch.equal(growl_prox(scale * rows, owl_weights(7, "spike", 0.8, 0.2), 0.0), scale * rows)
 
 
 @PROPERTY

@@ -290,6 +290,23 @@ def test_only_zero_rows_or_one_row_or_none() -> None:
     assert cluster_rows(torch.zeros(0, 2), 0.7).tolist() == []
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_rows_that_are_not_finite_are_refused(value: float) -> None:
+    rows = torch.eye(4)
+    rows[2, 1] = value
+    with pytest.raises(ValueError, match="1 of 4 rows have values that are not finite; allowed: finite numbers"):
+        cluster_rows(rows, 0.7)
+
+
+def test_pattern_of_equal_rows_is_that_of_the_clusters_it_was_made_with() -> None:
+    labels = torch.tensor([0, -1, 1, 0, 2, 1, -1, 3])
+    rows = RowPattern(labels).project(randn(8, 5))
+    found = RowPattern.of_equal(rows)
+    assert partition(found.labels.tolist()) == partition(labels.tolist())
+    assert torch.equal(found.labels < 0, labels < 0)
+    assert torch.equal(found.project(rows), rows)
+
+
 def test_clustering_is_deterministic_and_leaves_rows_and_random_state_alone() -> None:
     rows = torch.eye(5).repeat_interleave(4, 0) + 0.2 * randn(20, 5)
     copy, state = rows.clone(), np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]

@@ -46,6 +46,26 @@ def project_simplex(v: Vector) -> list[float]:
     return [max(0.0, v_i - high) for v_i in v]
 
 
+def running_mean(vectors: Sequence[Vector], beta: float) -> tuple[list[float], list[float]]:
+    """Mean of the vectors weighted by beta^age, and sqrt(v / n): n the sum of the weights, v the mean squared error.
+
+    The error of a vector is its distance from the mean of those before it; the first has none.
+    """
+    mean, error = [], []
+    for component in zip(*vectors, strict=True):
+        means: list[float] = []
+        squares = [0.0]
+        for count in range(1, len(component) + 1):
+            weights = [beta**age for age in reversed(range(count))]
+            total = math.fsum(weights)
+            means.append(math.fsum(w * c for w, c in zip(weights, component[:count], strict=True)) / total)
+            if count > 1:
+                squares.append((component[count - 1] - means[-2]) ** 2)
+        mean.append(means[-1])
+        error.append(math.sqrt(math.fsum(w * s for w, s in zip(weights, squares, strict=True)) / total / total))
+    return mean, error
+
+
 def owl_weights(n: int, weight_type: str, beta1: float, beta2: float) -> list[float]:
     """theta_1, ..., theta_n, with i from 1 as in the paper."""
     theta = []

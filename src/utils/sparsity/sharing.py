@@ -52,8 +52,14 @@ def cluster_rows(rows: Tensor, sim_preference: float) -> Tensor:
     Returns:
         Labels, shape (n,), int64 on the device of ``rows``: 0, 1, ... for clusters, -1 for zero rows.
 
+    Raises:
+        ValueError: for rows with a value that is not finite: their similarity to others means nothing.
+
     Source: Frey and Dueck, Clustering by passing messages between data points (2007).
     """
+    if not rows.isfinite().all():
+        bad = int((~rows.isfinite().all(dim=1)).sum())
+        raise ValueError(f"{bad} of {len(rows)} rows have values that are not finite; allowed: finite numbers")
     nonzero = ~zero_rows(rows)
     labels = torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
     kept = rows.detach()[nonzero].double().cpu()
@@ -83,6 +89,12 @@ class RowPattern:
     def of_zeros(rows: Tensor) -> RowPattern:
         """The pattern that keeps the zero rows of ``rows`` and ties none."""
         labels = torch.arange(len(rows), device=rows.device)
+        return RowPattern(labels.masked_fill(zero_rows(rows), -1))
+
+    @staticmethod
+    def of_equal(rows: Tensor) -> RowPattern:
+        """The pattern that ``rows`` have: their zero rows zero, those equal to the bit tied."""
+        labels = torch.unique(rows, dim=0, return_inverse=True)[1]
         return RowPattern(labels.masked_fill(zero_rows(rows), -1))
 
     def project(self, rows: Tensor) -> Tensor:

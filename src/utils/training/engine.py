@@ -74,11 +74,14 @@ class Snapshot:
 class RowRule(Protocol):
     """What a phase does to the rows of the sparse layers."""
 
+    def start_epoch(self) -> None:
+        """Called before every epoch."""
+
     def after_step(self) -> None:
         """Called after every optimizer step."""
 
-    def after_epoch(self, progress: float, sparsity_weight: float) -> None:
-        """Called after every epoch with the share of the phase done and the weight of the sparsity objective."""
+    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
+        """Called after every epoch with the share of the phase done and the weight of Omega in what is minimised."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,7 @@ class Trainer:
             group["lr"] = lr
         f = self._train_epoch(phase, optimizer)
         state = self.method.state(f)
-        phase.rule.after_epoch((epoch + 1) / epochs, self.method.sparsity_weight(f))
+        phase.rule.after_epoch((epoch + 1) / epochs, self.method.sparsity_weight(), optimizer)
         validation = evaluate(self.model, self.splits.validation, self.parameters.criterion)
         record = EpochRecord(
             phase=phase.name,
@@ -296,6 +299,7 @@ class Trainer:
         total, images_seen = torch.zeros_like(self.method.k), 0
         self.model.train()
         self.method.start_epoch()
+        phase.rule.start_epoch()
         limit = (self.parameters.num_batchEpoch or len(self.splits.train)) * self.parameters.batch_size
         images_in_epoch = min(len(self.splits.train), limit)
         for images, labels in self._batches():

@@ -78,10 +78,10 @@ class TrainingParameters(Checked):
         default="cross_entropy", description="loss of a task"
     )
     mu: float = Field(
-        default=1.0,
+        default=1e-3,
         ge=SMALLEST_MU,
         le=LARGEST_MU,
-        description="penalty coefficient of the augmented Lagrangian at the start",
+        description="penalty coefficient at the start, times the largest Chebyshev term",
     )
     rho: float = Field(
         default=2.0, ge=1, description=f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}"
