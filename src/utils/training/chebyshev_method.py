@@ -107,7 +107,7 @@ class ChebyshevMethod(Method):
         return f.detach()
 
     @torch.no_grad()
-    def end_iteration(self, f: Tensor) -> None:
+    def end_iteration(self) -> None:
         """The multipliers become the mean weights of the last epoch; then mu grows."""
         self.lam.copy_(self.mean_weights)
         self.mu.copy_((self.mu * self._settings.rho).clamp(max=LARGEST_MU))

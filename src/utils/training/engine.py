@@ -65,9 +65,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A model worth keeping: its state dict and the record of the epoch it comes from."""
+    """A model worth keeping: its state dict, that of the method, and the record, all of the same epoch."""
 
     model: dict[str, Tensor]
+    method: dict[str, Tensor]
     record: EpochRecord
 
 
@@ -226,6 +227,8 @@ class Trainer:
             record = self._epoch(phase, optimizer, epoch, epochs)
             self.history.append(record)
             self._keep_best(phase, record)
+            if (epoch + 1) % self.parameters.num_epochs == 0:
+                self.method.end_iteration()
             last = epoch + 1 == epochs or self._no_better_lately()
             if last:
                 assert self._best is not None
@@ -290,8 +293,6 @@ class Trainer:
                 f"training diverged in epoch {record.epoch} (objectives {record.objectives}, validation losses "
                 f"{record.validation_losses}): lower lr, {lr} now"
             )
-        if (epoch + 1) % self.parameters.num_epochs == 0:
-            self.method.end_iteration(f)
         return record
 
     def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
@@ -322,7 +323,9 @@ class Trainer:
             return phase.merit(candidate), candidate.sparsity_rate, candidate.mean_accuracy
 
         if self._best is None or merit(record) > merit(self._best.record):
-            self._best = Snapshot(copy.deepcopy(self.model.state_dict()), record)
+            self._best = Snapshot(
+                copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.method.state_dict()), record
+            )
 
     def _no_better_lately(self) -> bool:
         """Whether ``tol_epochs`` epochs went by since the best model of this phase."""
@@ -359,8 +362,8 @@ class Trainer:
 
 
 def _content(snapshot: Snapshot) -> dict[str, Any]:
-    return {"model": snapshot.model, "record": asdict(snapshot.record)}
+    return {"model": snapshot.model, "method": snapshot.method, "record": asdict(snapshot.record)}
 
 
 def _snapshot(content: dict[str, Any]) -> Snapshot:
-    return Snapshot(content["model"], EpochRecord(**content["record"]))
+    return Snapshot(content["model"], content["method"], EpochRecord(**content["record"]))

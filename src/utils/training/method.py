@@ -111,8 +111,8 @@ class Method(nn.Module, ABC):
     def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
         """Add this batch's gradients to ``.grad``; returns the objectives, shape (m + 1,), without gradient."""
 
-    def end_iteration(self, f: Tensor) -> None:
-        """An iteration is done; f are the mean objectives of its last epoch."""
+    def end_iteration(self) -> None:
+        """An iteration is done."""
 
     def sparsity_weight(self) -> float:
         """Weight of :math:`\\Omega` in what the steps of the epoch minimised, mean over them."""

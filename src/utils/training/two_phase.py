@@ -166,13 +166,19 @@ def train(trainer: Trainer) -> TrainingOutcome:
     parameters = trainer.parameters
     if parameters.mode is Mode.DENSE:
         best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
-        trainer.model.load_state_dict(best.model)
+        _keep(trainer, best)
         return TrainingOutcome(best, None, None)
     found = _search(trainer) if parameters.mode is Mode.SPARSE else None
     best = trainer.run(_retrain_phase(trainer))
-    trainer.model.load_state_dict(best.model)
+    _keep(trainer, best)
     reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
     return TrainingOutcome(best, found, reached, None if found is None else sparsity_binds(found.record))
+
+
+def _keep(trainer: Trainer, best: Snapshot) -> None:
+    """Model and method as they were at the end of the epoch that is kept."""
+    trainer.model.load_state_dict(best.model)
+    trainer.method.load_state_dict(best.method)
 
 
 def _search(trainer: Trainer) -> Snapshot:
