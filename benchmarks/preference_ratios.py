@@ -55,7 +55,7 @@ class Row:
 def main() -> None:
     """Train, print the table, write table and picture."""
     flags = flags_of(__doc__, "HPS")
-    schedule = {"max_iter": 18, "num_epochs": 1, "lr_sched_coef": 0.85, "mu": 1.0, "rho": 1.2}
+    schedule = {"max_iter": 18, "num_epochs": 1, "lr_sched_coef": 0.85, "mu": 10.0, "rho": 1.2}
     parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **schedule)
     outcome = run_experiment(
         "preference_ratios", flags, parameters, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES]

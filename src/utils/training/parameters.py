@@ -78,10 +78,10 @@ class TrainingParameters(Checked):
         default="cross_entropy", description="loss of a task"
     )
     mu: float = Field(
-        default=1e-3,
+        default=1.0,
         ge=SMALLEST_MU,
         le=LARGEST_MU,
-        description="penalty coefficient at the start, times the largest Chebyshev term",
+        description="penalty coefficient of the augmented Lagrangian at the start",
     )
     rho: float = Field(
         default=2.0, ge=1, description=f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}"
