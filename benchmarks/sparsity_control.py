@@ -23,7 +23,7 @@ from src.utils.runs.config import HISTORY
 from src.utils.runs.results import read_history
 from src.utils.study.sweep import Point
 
-K0 = (1e-4, 1e-3, 1e-2, 1e-1)
+K0 = (1e-4, 3e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclass(frozen=True)

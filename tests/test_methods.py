@@ -239,7 +239,9 @@ def test_multipliers_keep_their_sum_however_long_mu_grows(splits: Splits) -> Non
     method = method_of(hps(), w=(0.0, 0.2, 0.8), mu=1.0, rho=2.0)
     assert isinstance(method, ChebyshevMethod)
     for _ in range(200):
-        method.end_iteration(torch.tensor([100.0, 2.0, 0.5]))
+        method.seen.copy_(method.terms(torch.tensor([100.0, 2.0, 0.5])))
+        method.images.fill_(1)
+        method.end_iteration()
         assert float(method.lam.sum()) == pytest.approx(1, abs=0.01)
     assert float(method.mu) == LARGEST_MU
     network = hps()

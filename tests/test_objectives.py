@@ -20,6 +20,7 @@ from src.utils.objectives.augmented_lagrangian import (
     augmented_lagrangian,
     multipliers,
     optimal_t,
+    optimal_weights,
     project_simplex,
     simplex_threshold,
 )
@@ -261,7 +262,33 @@ def test_simplex_projection_equals_a_quadratic_programme(n: int) -> None:
         np.testing.assert_allclose(found.numpy(), x.value, rtol=0, atol=1e-6)
 
 
+@PROPERTY
+@given(problems())
+def test_optimal_weights_are_the_projection_and_the_multipliers_at_the_optimal_t(problem: Problem) -> None:
+    weights = optimal_weights(problem.c, problem.lam, problem.mu)
+    expected = twins.project_simplex((problem.lam + problem.mu * problem.c).tolist())
+    torch.testing.assert_close(weights, vec(expected), rtol=0, atol=1e-9)
+    at_t = multipliers(problem.c - optimal_t(problem.c, problem.lam, problem.mu), problem.lam, problem.mu)
+    torch.testing.assert_close(weights, at_t, rtol=0, atol=1e-9)
+
+
+@PROPERTY
+@given(st.floats(0, 1e6), st.lists(st.floats(0, 1e-4), min_size=1, max_size=4), st.integers(0, 2**31))
+def test_optimal_weights_have_float32_digits_whatever_the_size_of_the_terms(
+    size: float, parts: list[float], seed: int
+) -> None:
+    """30 + 1e-4 times a mu of 1e4 leaves float32 three digits for multipliers of size 1."""
+    c = torch.tensor([size + part for part in parts], dtype=torch.float32)
+    lam = torch.from_numpy(np.random.default_rng(seed).dirichlet(np.ones(len(parts)))).float()
+    found = optimal_weights(c, lam, 1e4)
+    largest = max(c.tolist())
+    expected = twins.project_simplex([x + 1e4 * (y - largest) for x, y in zip(lam.tolist(), c.tolist(), strict=True)])
+    torch.testing.assert_close(found.double(), vec(expected), rtol=0, atol=3e-6)
+    assert float(found.sum()) == pytest.approx(1, abs=1e-6)
+
+
 # OWL weights
+
 
 BETAS = st.floats(0, 2)
 
@@ -555,7 +582,8 @@ def test_growl_prox_equals_a_convex_programme(weight_type: str, seed: int) -> No
 def test_growl_prox_with_step_zero_is_the_identity() -> None:
     rows = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     rows[2] = 0
-    assert torch.equal(growl_prox(rows, owl_weights(7, "spike", 0.8, 0.2), 0.0), rows)
+    for scale in (1e-37, 1e-25, 1.0, 1e25, 1e37):
+        assert torch.equal(growl_prox(scale * rows, owl_weights(7, "spike", 0.8, 0.2), 0.0), scale * rows)
 
 
 @PROPERTY

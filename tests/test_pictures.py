@@ -55,7 +55,8 @@ def results_of(losses: tuple[float, ...], k: tuple[float, ...] = (0.0, 0.5, 0.5)
         test_accuracy=accuracies, validation_accuracy=accuracies, validation_losses=losses, objectives=(3.0, *losses),
         state=MethodState([0.0, 0.1, 0.2], [0.0, 0.5, 0.5], {}), layers={"trunk.2": RowCounts(10, 6, 6, 6)},
         all_layers={"sparsity_rate": 0.0, "compression_rate": 1.0, "parameter_sharing": 1.0},
-        reached_min_sparsRate=None, found_in_search=None, best_epoch=1, parameter_count={"all": 1, "nonzero": 1},
+        reached_min_sparsRate=None, sparsity_binds=None, found_in_search=None, best_epoch=1,
+        parameter_count={"all": 1, "nonzero": 1},
         seconds={"total": 1.0, "phases": {}, "epoch": 1.0}, parameters={"method": "Chebyshev"}, seed=0, data_seed=0,
         device="cpu", versions={},
     )  # fmt: skip
@@ -177,7 +178,9 @@ def test_numbers_of_many_points_do_not_overlap(count: int, panels: int, drawn: l
     assert ("front.csv" in figure.get_suptitle()) == (panels == 1)
     assert {"$k_0$ = 0.001", "$k_0$ = 0.1"} <= set(texts(figure.legends[0]))
     assert figure.legends[0].get_window_extent().width < figure.bbox.width
-    markers = {path.vertices.tobytes() for dots in figure.axes[0].collections[:2] for path in dots.get_paths()}
+    markers = {
+        np.asarray(path.vertices).tobytes() for dots in figure.axes[0].collections[:2] for path in dots.get_paths()
+    }
     assert len(markers) == 2
 
 

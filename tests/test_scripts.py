@@ -282,7 +282,7 @@ def test_nothing_is_drawn_before_a_training_is_finished(
     (tmp_path / "sweep.json").write_text(json.dumps(content))
     assert run(monkeypatch, "Train_and_Test.py", "draw", str(tmp_path)) == 2
     error = capsys.readouterr().err
-    assert error == f"error: {tmp_path} holds no finished training\n"
+    assert error == f"error: {tmp_path} holds no finished training yet: there is nothing to draw\n"
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -291,6 +291,25 @@ def test_only_zero_rows_or_one_row_or_none() -> None:
     assert cluster_rows(torch.zeros(0, 2), 0.7).tolist() == []
 
 
+def test_pattern_of_equal_rows_is_that_of_the_clusters_it_was_made_with() -> None:
+    labels = torch.tensor([0, -1, 1, 0, 2, 1, -1, 3])
+    rows = RowPattern(labels).project(randn(8, 5))
+    found = RowPattern.of_equal(rows)
+    assert partition(found.labels.tolist()) == partition(labels.tolist())
+    assert torch.equal(found.labels < 0, labels < 0)
+    assert torch.equal(found.project(rows), rows)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_rows_that_are_not_finite_are_refused_by_their_numbers(value: float) -> None:
+    rows = torch.ones(9, 3)
+    rows[[2, 5], [0, 2]] = value
+    with pytest.raises(ValueError, match=r"2 of 9 rows have a number that is not finite: 2, 5 \(counted from 0\)"):
+        cluster_rows(rows, 0.7)
+    with pytest.raises(ValueError, match=r"9 of 9 rows .*: 0, 1, 2, 3, 4, \.\.\."):
+        cluster_rows(rows * torch.nan, 0.7)
+
+
 def test_clustering_is_deterministic_and_leaves_rows_and_random_state_alone() -> None:
     rows = torch.eye(5).repeat_interleave(4, 0) + 0.2 * randn(20, 5)
     copy, state = rows.clone(), np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]

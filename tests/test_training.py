@@ -13,7 +13,6 @@ import torch
 from Data_loaders.loaders import Splits, share_of_training
 from src.utils.errors import CheckpointError, UserError
 from src.utils.files import read_torch, write_torch
-from src.utils.objectives.augmented_lagrangian import project_simplex
 from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.metrics import count_layers, total, zero_row_rate
 from src.utils.sparsity.rows import to_rows, zero_rows
@@ -470,20 +469,23 @@ def test_validation_losses_are_measured_on_the_validation_data(splits: Splits) -
     assert evaluate(trainer.model, splits.validation).losses == pytest.approx(best.validation_losses, rel=1e-5)
 
 
-def test_history_has_the_kkt_residuals_and_the_gap_of_its_objectives(splits: Splits) -> None:
-    trainer = make_trainer(splits, w=(0.0, 0.3, 0.7), max_iter=2, mu=10.0)
+def test_history_has_the_multipliers_of_its_epoch_and_their_residuals_and_gap(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.0, 0.3, 0.7), max_iter=2, mu=1.0)
     train(trainer)
-    for record in trainer.history:
+    for record, before in zip(trainer.history[1:], trainer.history[:-1], strict=True):
         c = torch.tensor(record.weighted_objectives[1:], dtype=torch.float64)
         lam = torch.tensor(record.lam[1:], dtype=torch.float64)
-        v = lam + record.details["mu"] * c
-        new = project_simplex(v)
+        assert float(lam.sum()) == pytest.approx(1, abs=1e-5)
         assert record.details["multiplier_sum"] == pytest.approx(0, abs=1e-5)
-        gap = float((c.max() - c[new > 1e-3].min()) / c.max())
+        gap = float((c.max() - c[lam > 1e-3].min()) / c.max())
         assert record.details["chebyshev_gap"] == pytest.approx(gap, abs=1e-4)
         g = c - record.details["t"]
+        assert record.details["t"] == pytest.approx(float(lam @ c), abs=1e-5)
         assert record.details["feasibility"] == pytest.approx(max(0.0, float(g.max())), abs=1e-5)
-        assert record.details["complementarity"] == pytest.approx(float((new * g).abs().max()), abs=1e-5)
+        assert record.details["complementarity"] == pytest.approx(float((lam * g).abs().max()), abs=1e-5)
+        if record.iteration > before.iteration:  # the multipliers in force are the weights of the epoch before
+            change = float((lam - torch.tensor(before.lam[1:], dtype=torch.float64)).abs().max())
+            assert record.details["lambda_change"] == pytest.approx(change, abs=1e-5)
 
 
 def test_a_share_of_the_training_images_is_a_fixed_random_part(splits: Splits) -> None:
@@ -495,7 +497,7 @@ def test_a_share_of_the_training_images_is_a_fixed_random_part(splits: Splits) -
     assert half.validation is splits.validation
 
 
-def test_the_proximal_step_after_an_epoch_is_the_multiplier_estimate_of_the_sparsity_constraint(
+def test_the_proximal_step_has_the_weight_of_omega_in_the_lagrangian(
     splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
@@ -507,24 +509,116 @@ def test_the_proximal_step_after_an_epoch_is_the_multiplier_estimate_of_the_spar
     monkeypatch.setattr(two_phase, "growl_prox", recorded)
     trainer = make_trainer(splits, w=(0.005, 0.4, 0.595), max_iter_search=2, num_epochs=1, max_iter_retrain=1)
     train(trainer)
-    layers, method = len(trainer.sparse_weights), trainer.method
-    first = trainer.history[0]
-    c = torch.tensor(first.weighted_objectives)
-    expected = float((torch.tensor(first.lam) + first.details["mu"] * (c - first.details["t"])).clamp(min=0)[0])
-    assert steps[:layers] == pytest.approx([expected] * layers, rel=1e-3, abs=1e-5)
-    assert 0 < expected < 1
+    layers, parameters = len(trainer.sparse_weights), trainer.parameters
     assert len(steps) == 2 * layers  # in phase 1 only
-    assert method.sparsity_weight(torch.tensor([100.0, 1.0, 1.0])) == 0
+    for epoch, record in enumerate(trainer.history[:2]):
+        k, lam = torch.tensor(parameters.w), torch.tensor(record.lam)
+        weight = float(k[0] * lam[0] + parameters.epsilon * (k * lam).sum())
+        expected = two_phase.HORIZON * record.lr * weight
+        assert steps[epoch * layers : (epoch + 1) * layers] == pytest.approx([expected] * layers, rel=1e-4)
+    assert trainer.method.sparsity_weight() == 0
 
 
-def test_one_proximal_step_is_that_of_growl_under_the_cap(splits: Splits) -> None:
-    model, parameters = make_network(splits), short(max_layerSRate=1.0)
-    layers = model.growl_layers(parameters.skip_layer).values()
-    thetas = growl_thetas(model, parameters, CPU)
-    expected = [growl_prox(to_rows(layer.weight), theta, 0.3) for layer, theta in zip(layers, thetas, strict=True)]
-    two_phase.SearchRule(model, parameters).after_epoch(1.0, 0.3)
-    for layer, rows in zip(layers, expected, strict=True):
-        torch.testing.assert_close(to_rows(layer.weight), rows)
+def test_weight_of_omega_is_its_part_in_the_gradient(splits: Splits) -> None:
+    trainer = make_trainer(splits, w=(0.2, 0.3, 0.5), epsilon=0.1)
+    trainer.method.backward(trainer.model, splits.train.images[:20], splits.train.labels[:20])
+    lam = torch.tensor(trainer.method.state(trainer.method.k).lam)
+    f = torch.ones(3, requires_grad=True)
+    (lam @ chebyshev(trainer).terms(f)).backward()
+    assert f.grad is not None
+    assert trainer.method.sparsity_weight() == pytest.approx(float(f.grad[0]), rel=1e-5)
+
+
+def test_rows_that_are_zeroed_are_those_of_the_proximal_operator_in_the_metric_of_the_optimizer(
+    splits: Splits,
+) -> None:
+    trainer = make_trainer(splits, max_layerSRate=1.0)
+    optimizer = trainer.make_optimizer()
+    for images, labels in splits.train.batches(60):
+        trainer.method.backward(trainer.model, images, labels)
+        optimizer.step()
+    weights = list(trainer.sparse_weights.values())
+    thetas = growl_thetas(trainer.model, trainer.parameters, CPU)
+    before = [weight.detach().clone() for weight in weights]
+    metric = [two_phase.preconditioner(optimizer, weight) for weight in weights]
+    sizes = torch.cat([to_rows(old * d).norm(dim=1) for old, d in zip(before, metric, strict=True)])
+    weight_of_omega = 1.01 * float(sizes.median()) / 0.2 / two_phase.HORIZON / trainer.parameters.lr
+    wanted = []
+    for weight, theta in zip(weights, thetas, strict=True):
+        state = optimizer.state[weight]
+        d = (state["exp_avg_sq"] / (1 - 0.999 ** float(state["step"]))).sqrt() + 1e-8
+        step = two_phase.HORIZON * trainer.parameters.lr * weight_of_omega
+        wanted.append(zero_rows(growl_prox(to_rows(weight.detach() * d), theta, step)))
+    two_phase.SearchRule(trainer.model, trainer.parameters).after_epoch(1.0, weight_of_omega, optimizer)
+    assert any(0 < int(zeros.sum()) < len(zeros) for zeros in wanted)
+    for weight, old, zeros in zip(weights, before, wanted, strict=True):
+        assert torch.equal(zero_rows(to_rows(weight)), zeros)
+        assert torch.equal(to_rows(weight)[~zeros], to_rows(old)[~zeros])
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_preconditioner_turns_a_steady_gradient_into_the_step(splits: Splits, optimizer: str) -> None:
+    trainer = make_trainer(splits, base_optimizer=optimizer, lr=1e-3)
+    weight = next(iter(trainer.sparse_weights.values()))
+    made = trainer.make_optimizer()
+    gradient = torch.linspace(0.1, 2, weight.numel()).reshape(weight.shape)
+    for _ in range(150):  # until the momentum is that of a steady gradient
+        before = weight.detach().clone()
+        weight.grad = gradient.clone()
+        made.step()
+    expected = 1e-3 * gradient / two_phase.preconditioner(made, weight)
+    torch.testing.assert_close(before - weight.detach(), expected, rtol=1e-3, atol=1e-6)
+
+
+class ZeroRows(Observer):
+    """Which rows are zero after every step of phase 1."""
+
+    def __init__(self) -> None:
+        self.trainer: Trainer | None = None
+        self.searching = False
+        self.returned = 0
+        self.zeros: list[torch.Tensor] = []
+
+    def phase_starts(self, name: str, epochs: int, done: int) -> None:
+        self.searching = name == "search"
+
+    def batch_ends(self, share: float) -> None:
+        if self.searching and self.trainer is not None:
+            now = [zero_rows(to_rows(weight)) for weight in self.trainer.sparse_weights.values()]
+            if self.zeros:
+                self.returned += sum(int((old & ~new).sum()) for old, new in zip(self.zeros, now, strict=True))
+            self.zeros = now
+
+
+@pytest.mark.parametrize("w", [(1e-3, 0.3, 0.699), (0.5, 0.25, 0.25)])
+def test_zero_rows_never_return_in_phase_1(splits: Splits, w: tuple[float, ...]) -> None:
+    watch = ZeroRows()
+    trainer = make_trainer(splits, watch, w=w, max_iter_search=6, num_epochs=1)
+    watch.trainer = trainer
+    train(trainer)
+    assert watch.returned == 0
+    assert sum(int(zeros.sum()) for zeros in watch.zeros) > 0
+
+
+@pytest.mark.parametrize(
+    ("k0", "lr", "cap", "binds", "text"),
+    [
+        (0.5, 1e-5, 1.0, True, "the sparsity constraint still binds"),
+        (1e-5, 2.5e-3, 1.0, False, "the sparsity constraint is slack"),
+        (0.5, 2.5e-3, 0.1, True, "max_layerSRate = 0.1 is reached in every layer"),
+    ],
+)
+def test_the_end_of_phase_1_says_what_decides(
+    splits: Splits, k0: float, lr: float, cap: float, binds: bool, text: str
+) -> None:
+    messages = Messages()
+    outcome = train(make_trainer(splits, messages, w=(k0, 0.4, 0.6), lr=lr, max_layerSRate=cap, min_sparsRate=0.0))
+    assert outcome.sparsity_binds is binds
+    assert any(text in message for message in messages.texts)
+
+
+def test_without_phase_1_nothing_is_said_of_the_sparsity_constraint(splits: Splits) -> None:
+    assert train(make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=1)).sparsity_binds is None
 
 
 def test_retraining_from_a_sparse_model_without_k0_keeps_its_zero_rows(splits: Splits) -> None:

@@ -45,19 +45,33 @@ def simplex_threshold(v: Tensor) -> Tensor:
 
 def project_simplex(v: Tensor) -> Tensor:
     """Euclidean projection of v, shape (n,), onto :math:`\\{x \\ge 0, \\sum_i x_i = 1\\}`."""
+    v = v - v.max()  # adding a number to all v_i changes nothing; without a common part no digits of it are lost
     return (v - simplex_threshold(v)).clamp(min=0)
 
 
-def optimal_t(c: Tensor, lam: Tensor, mu: float | Tensor) -> Tensor:
-    """The t that minimises the augmented Lagrangian with :math:`g_i = c_i - t`.
+def optimal_weights(c: Tensor, lam: Tensor, mu: float | Tensor) -> Tensor:
+    """Weights of the objectives with the t that minimises the augmented Lagrangian, shape (n,).
 
-    The derivative in t vanishes where :math:`\\sum_i \\max(0, \\lambda_i + \\mu (c_i - t)) = 1`, so :math:`\\mu t` is
-    the threshold of the projection of :math:`\\lambda + \\mu c` onto the simplex, and the weights of the
-    objectives are that projection: no step size for t and no drift.
+    The derivative in t vanishes where :math:`\\sum_i \\max(0, \\lambda_i + \\mu (c_i - t)) = 1`: the weights are the
+    projection of :math:`\\lambda + \\mu c` onto the simplex, without a step size for t and without drift. Computed on
+    the terms relative to the largest one, so that their size costs no digits.
 
     Args:
         c: Chebyshev terms, shape (n,).
         lam: multipliers, shape (n,).
         mu: penalty coefficient.
     """
-    return simplex_threshold(lam + mu * c) / mu
+    return project_simplex(lam + mu * (c - c.max()))
+
+
+def optimal_t(c: Tensor, lam: Tensor, mu: float | Tensor) -> Tensor:
+    """The t of :func:`optimal_weights`, a scalar: with it :func:`multipliers` of :math:`c - t` are these weights.
+
+    :math:`\\mu t` is the threshold of the projection of :math:`\\lambda + \\mu c` onto the simplex.
+
+    Args:
+        c: Chebyshev terms, shape (n,).
+        lam: multipliers, shape (n,).
+        mu: penalty coefficient.
+    """
+    return c.max() + simplex_threshold(lam + mu * (c - c.max())) / mu

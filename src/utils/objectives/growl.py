@@ -33,7 +33,9 @@ def growl_prox(rows: Tensor, theta: Tensor, step: float = 1.0) -> Tensor:
         theta: non-increasing weights, shape (n,).
         step: step size, at least 0.
     """
-    norms = torch.linalg.vector_norm(rows, dim=1)
+    # Rows relative to their largest entry: squares of 1e-25 and 1e25 would not be float32 numbers.
+    largest = rows.abs().amax(dim=1, keepdim=True)  # (n, 1)
+    norms = (torch.linalg.vector_norm(rows / torch.where(largest > 0, largest, 1), dim=1, keepdim=True) * largest)[:, 0]
     shrunk = owl_prox(norms, theta, step)
     factor = torch.where(norms > 0, shrunk / norms, 0)
     return torch.where(shrunk.unsqueeze(1) > 0, rows * factor.unsqueeze(1), 0)

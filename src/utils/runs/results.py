@@ -33,10 +33,12 @@ class Results:
         test_accuracy, validation_accuracy: percent per task.
         validation_losses: mean per task.
         objectives: sparsity objective and mean training loss per task, of the model kept.
-        state: of the method at the end, at those objectives.
+        state: of the method in the epoch of the model kept, at those objectives.
         layers: row counts of the GrOWL layers, by name.
         all_layers: sparsity, compression and sharing over all layers, those without GrOWL included.
         reached_min_sparsRate: whether it is as sparse as asked for; None without sparsity.
+        sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that a longer phase 1
+            would give more zero rows; None without phase 1.
         found_in_search: epoch, sparsity rate and validation accuracy of what phase 1 kept.
         best_epoch: epoch the model kept comes from.
         parameter_count: trainable numbers of the network, and how many of them are not zero.
@@ -59,6 +61,7 @@ class Results:
     layers: dict[str, RowCounts]
     all_layers: dict[str, float]
     reached_min_sparsRate: bool | None
+    sparsity_binds: bool | None
     found_in_search: dict[str, Any] | None
     best_epoch: int
     parameter_count: dict[str, int]

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,15 @@ from src.utils.runs.results import (
 )
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.training.arithmetic import run_arithmetic
+from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
+from src.utils.training.method import MethodState
 from src.utils.training.methods import make_method
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.stationarity import relative_gradient
 from src.utils.training.two_phase import TrainingOutcome, train
+
+STATIONARITY_IMAGES = 5_000
 
 
 def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, among_many: bool = False) -> Results:
@@ -184,10 +190,11 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
         validation_accuracy=tuple(validation.accuracy),
         validation_losses=tuple(validation.losses),
         objectives=tuple(f.tolist()),
-        state=trainer.method.state(f),
+        state=_state(trainer, f),
         layers=count_layers(trainer.sparse_weights),
         all_layers={name: getattr(every_row, name) for name in RATES},
         reached_min_sparsRate=outcome.reached_min_sparsRate,
+        sparsity_binds=outcome.sparsity_binds,
         found_in_search=_found(outcome),
         best_epoch=outcome.best.record.epoch,
         parameter_count=_parameter_count(trainer),
@@ -198,6 +205,16 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
         device=_device_name(torch_device(run.config)),
         versions=versions(),
     )
+
+
+def _state(trainer: Trainer, f: Tensor) -> MethodState:
+    """The method's state, with the gradient of its Lagrangian on a fixed part of the training data."""
+    state, method, data = trainer.method.state(f), trainer.method, trainer.splits.train
+    if not isinstance(method, ChebyshevMethod):
+        return state
+    part = slice(None, STATIONARITY_IMAGES)
+    gradient = relative_gradient(trainer.model, method, data.images[part], data.labels[part], state.lam)
+    return replace(state, details={**state.details, "relative_gradient": gradient})
 
 
 def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:

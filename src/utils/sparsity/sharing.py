@@ -52,8 +52,15 @@ def cluster_rows(rows: Tensor, sim_preference: float) -> Tensor:
     Returns:
         Labels, shape (n,), int64 on the device of ``rows``: 0, 1, ... for clusters, -1 for zero rows.
 
+    Raises:
+        ValueError: naming the rows with a number that is not finite: they resemble nothing.
+
     Source: Frey and Dueck, Clustering by passing messages between data points (2007).
     """
+    bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        shown = ", ".join(map(str, bad[:5])) + ", ..." * (len(bad) > 5)
+        raise ValueError(f"{len(bad)} of {len(rows)} rows have a number that is not finite: {shown} (counted from 0)")
     nonzero = ~zero_rows(rows)
     labels = torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
     kept = rows.detach()[nonzero].double().cpu()
@@ -85,6 +92,12 @@ class RowPattern:
         labels = torch.arange(len(rows), device=rows.device)
         return RowPattern(labels.masked_fill(zero_rows(rows), -1))
 
+    @staticmethod
+    def of_equal(rows: Tensor) -> RowPattern:
+        """The pattern that ``rows`` have: their zero rows zero, those equal to the bit tied."""
+        labels = torch.unique(rows, dim=0, return_inverse=True)[1]
+        return RowPattern(labels.masked_fill(zero_rows(rows), -1))
+
     def project(self, rows: Tensor) -> Tensor:
         """Nearest rows with this pattern: zero rows zero, the rows of a cluster equal to the bit to their mean.
 
@@ -112,13 +125,14 @@ def _cluster_similar(affinity: np.ndarray, preference: float) -> np.ndarray:
     exemplar_of = np.arange(len(affinity))
     open_rows = np.flatnonzero(links.any(axis=1))
     for damping in DAMPINGS:
-        if len(open_rows):
-            part = np.ix_(open_rows, open_rows)
-            found, settled = _affinity_propagation(affinity[part], links[part], preference, damping)
-            if damping != DAMPINGS[-1]:  # what oscillates here and there is tried again with all it is linked to
-                settled = ~np.isin(component[open_rows], component[open_rows[~settled]])
-            exemplar_of[open_rows[settled]] = open_rows[found[settled]]
-            open_rows = open_rows[~settled]
+        if not len(open_rows):
+            break
+        part = np.ix_(open_rows, open_rows)
+        found, settled = _affinity_propagation(affinity[part], links[part], preference, damping)
+        if damping != DAMPINGS[-1]:  # what oscillates here and there is tried again with all it is linked to
+            settled = ~np.isin(component[open_rows], component[open_rows[~settled]])
+        exemplar_of[open_rows[settled]] = open_rows[found[settled]]
+        open_rows = open_rows[~settled]
     if len(open_rows):
         warnings.warn(
             f"affinity propagation did not converge on {len(open_rows)} of {len(affinity)} rows: they stay unshared; "
@@ -137,60 +151,64 @@ def _affinity_propagation(
     Messages run along the links and from each row to itself:
 
     .. math::
-        r_{ik} &= s_{ik} - \\max_{k' \\ne k} (a_{ik'} + s_{ik'}) \\
+        r_{ik} &= s_{ik} - \\max_{k' \\ne k} (a_{ik'} + s_{ik'}) \\\\
         a_{ik} &= \\min\\Bigl(0, r_{kk} + \\sum_{i' \\notin \\{i, k\\}} \\max(0, r_{i'k})\\Bigr), \\quad
         a_{kk} = \\sum_{i' \\ne k} \\max(0, r_{i'k})
 
+    scikit-learn's, run on each component of trained layers, is no substitute. Stopped after as many quiet iterations,
+    its sum of similarities is lower in 8 of 36 cases and higher in 1; with 500 the sums agree on components of up to
+    1,000 rows, but it takes 12 times as long, because it sends messages between all pairs.
+
     Args:
         affinity: similarities, shape (n, n).
-        links: who may choose whom, shape (n, n), symmetric, without the diagonal.
+        links: who may choose whom, shape (n, n), symmetric, without the diagonal; every row has one.
         preference: similarity of a row to itself.
         damping: share of the old message that is kept.
 
     Returns:
-        Numbers of the exemplars, shape (n,), and booleans, shape (n,).
+        Numbers of the exemplars, shape (n,), of no meaning for rows that are not settled, and booleans, shape (n,).
     """
     n = len(affinity)
     i, k = np.nonzero(links | np.eye(n, dtype=bool))  # sorted by i; shape (edges,)
     own = i == k
-    # Equal rows would be equally good exemplars, and messages cannot break a tie: preferences differ a little.
-    preferences = preference + TIE_BREAK * np.random.default_rng(0).random(n)
-    s = np.where(own, preferences[i], affinity[i, k])
     starts = np.searchsorted(i, np.arange(n))
+    # Equal rows would be equally good exemplars, and messages cannot break a tie: preferences differ a little.
+    s = affinity[i, k]
+    s[own] = preference + TIE_BREAK * np.random.default_rng(0).random(n)
     r, a = np.zeros_like(s), np.zeros_like(s)
-    exemplar, last_change = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
+    exemplar, quiet = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)  # quiet: iterations without a change
+    chosen, settled = np.arange(n), np.zeros(n, dtype=bool)
     for iteration in range(1, MAX_ITERATIONS + 1):
         r = damping * r + (1 - damping) * (s - _largest_of_others(a + s, i, starts))
         gain = np.where(own, r, np.maximum(r, 0))
         others = np.bincount(k, weights=gain, minlength=n)[k] - gain
         a = damping * a + (1 - damping) * np.where(own, others, np.minimum(others, 0))
         now = (a + r)[own] > 0
-        last_change[now != exemplar] = iteration
+        quiet = np.where(now == exemplar, quiet + 1, 0)
         exemplar = now
-        if iteration % CONVERGENCE_ITERATIONS == 0 or iteration == MAX_ITERATIONS:
-            chosen = _choose(exemplar, i, k, np.where(own, np.inf, s), starts)  # an exemplar chooses itself
-            quiet = iteration - last_change >= CONVERGENCE_ITERATIONS
-            settled = quiet & (chosen >= 0) & quiet[chosen]
+        if iteration % CONVERGENCE_ITERATIONS == 0:
+            reach = np.where(exemplar[k], np.where(own, np.inf, s), -np.inf)  # an exemplar chooses itself
+            chosen = k[_largest_of_row(reach, i, starts)]
+            still = quiet >= CONVERGENCE_ITERATIONS
+            settled = still & still[chosen] & exemplar[chosen]  # not where no exemplar is in reach
             if settled.all():
                 break
     return chosen, settled
 
 
-def _choose(exemplar: np.ndarray, i: np.ndarray, k: np.ndarray, s: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The most similar exemplar in reach of each row, shape (n,); -1 where there is none."""
-    reach = np.where(exemplar[k], s, -np.inf)
-    best = np.maximum.reduceat(reach, starts)
-    hits = np.flatnonzero((reach == best[i]) & (reach > -np.inf))
-    chosen = np.full(len(starts), -1)
-    chosen[i[hits]] = k[hits]
-    return chosen
+def _largest_of_row(values: np.ndarray, i: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """For each row the position of its edge with the largest value, shape (n,)."""
+    hits = np.flatnonzero(values == np.maximum.reduceat(values, starts)[i])
+    positions = np.empty(len(starts), dtype=np.int64)
+    positions[i[hits]] = hits
+    return positions
 
 
 def _largest_of_others(values: np.ndarray, i: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """For each edge the largest value among the other edges of its row i."""
-    largest = np.maximum.reduceat(values, starts)
-    is_largest = values == largest[i]
-    second = np.maximum.reduceat(np.where(is_largest, -np.inf, values), starts)
-    runner_up = np.where(np.add.reduceat(is_largest, starts, dtype=np.int64) > 1, largest, second)
-    others: np.ndarray = np.where(is_largest, runner_up[i], largest[i])
+    largest = _largest_of_row(values, i, starts)
+    others: np.ndarray = values[largest][i]
+    rest = values.copy()
+    rest[largest] = -np.inf
+    others[largest] = np.maximum.reduceat(rest, starts)
     return others

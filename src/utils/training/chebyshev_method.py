@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.multi_task import MultiTaskNetwork
-from src.utils.objectives.augmented_lagrangian import augmented_lagrangian, multipliers, optimal_t, project_simplex
+from src.utils.objectives.augmented_lagrangian import multipliers, optimal_weights, project_simplex
 from src.utils.objectives.chebyshev import chebyshev_terms
 from src.utils.objectives.optimality import chebyshev_gap, kkt_residuals
 from src.utils.training.method import Method, MethodState
@@ -31,6 +31,9 @@ class ChebyshevMethod(Method):
     a: Tensor
     lam: Tensor
     mu: Tensor
+    used: Tensor
+    seen: Tensor
+    images: Tensor
     t: nn.Parameter | None
     uses_sparsity = True
 
@@ -39,6 +42,9 @@ class ChebyshevMethod(Method):
         self.register_buffer("a", self.k.new_tensor(parameters.a))
         self.register_buffer("lam", (self.k > 0) / (self.k > 0).sum())
         self.register_buffer("mu", self.k.new_tensor(parameters.mu))
+        self.register_buffer("used", torch.zeros_like(self.k))
+        self.register_buffer("images", self.k.new_zeros(()))
+        self.register_buffer("seen", torch.zeros_like(self.k))
         trained = parameters.t_update == "optimizer"
         self.register_parameter("t", nn.Parameter(self.k.new_zeros(())) if trained else None)
         self.start_phase(sparsity=parameters.with_sparsity)
@@ -52,6 +58,13 @@ class ChebyshevMethod(Method):
         lam = torch.zeros_like(self.lam)
         lam[self._active] = project_simplex(self.lam[self._active])
         self.lam.copy_(lam)
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Start the means of the weights and the terms anew."""
+        self.used.zero_()
+        self.seen.zero_()
+        self.images.zero_()
 
     def terms(self, f: Tensor) -> Tensor:
         """Chebyshev terms c of all objectives, shape (m + 1,); 0 for one out of play."""
@@ -63,52 +76,67 @@ class ChebyshevMethod(Method):
     def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
         """Gradients of the augmented Lagrangian on one batch; returns the objectives, shape (m + 1,)."""
         f = self.objectives(model(images), labels)
-        c = self.terms(f)[self._active]
-        # With the optimal t the derivative in t is zero, so t may be held constant in the backward pass.
-        t = self._level(c.detach())
-        augmented_lagrangian(t, c - t, self.lam[self._active], self.mu).backward()
+        c = self.terms(f)
+        weights = self._weigh(c.detach())  # with the optimal t the derivative in t is zero: they are constants here
+        self.used += weights * len(images)
+        self.seen += c.detach() * len(images)
+        self.images += len(images)
+        lagrangian = weights @ c
+        if self.t is not None:
+            lagrangian = lagrangian + (1 - weights.sum()) * self.t
+        lagrangian.backward()
         return f.detach()
 
     @torch.no_grad()
-    def end_iteration(self, f: Tensor) -> None:
-        """Update the multipliers with the mean objectives of the last epoch, then mu, which stops at LARGEST_MU."""
-        self.lam[self._active] = self._estimate(f)
+    def end_iteration(self) -> None:
+        """Update the multipliers with the mean terms of the last epoch, then mu, which stops at LARGEST_MU."""
+        self.lam.copy_(self._weigh(self.seen / self.images.clamp(min=1)))
         self.mu.copy_((self.mu * self._settings.rho).clamp(max=LARGEST_MU))
 
-    @torch.no_grad()
-    def sparsity_weight(self, f: Tensor) -> float:
-        """Multiplier estimate of the sparsity constraint at the given mean objectives; 0 out of play."""
-        return float(self._estimate(f)[0]) if self._has_sparsity else 0.0
+    @property
+    def active(self) -> Tensor:
+        """Numbers of the objectives in play that have a preference, shape (n,)."""
+        return self._active
+
+    @property
+    def mean_weights(self) -> Tensor:
+        """Weights of the objectives, mean over the epoch, shape (m + 1,)."""
+        return torch.where(self.images > 0, self.used / self.images.clamp(min=1), self.lam)
+
+    def sparsity_weight(self) -> float:
+        """Weight of Omega in :math:`\\sum_i w_i c_i`, which is :math:`k_0 w_0 + \\epsilon \\sum_i k_i w_i`."""
+        if not self._has_sparsity:
+            return 0.0
+        weighted = self.k * self.mean_weights
+        return float(weighted[0] + self._settings.epsilon * weighted.sum())
 
     @torch.no_grad()
     def state(self, f: Tensor) -> MethodState:
-        """Terms, multipliers, t and mu, and how well the given mean objectives solve the scalarized problem.
-
-        The residuals are those of the multipliers updated with f. Stationarity in the weights of the network is not
-        measured: the gradient of a batch is noise around it, and that of all data would cost an epoch.
-        """
-        terms, estimate = self.terms(f), self._estimate(f)
+        """Terms, multipliers, t and mu, and how well the given mean objectives solve the scalarized problem."""
+        terms, lam = self.terms(f), self.mean_weights
         c = terms[self._active]
-        t = self._level(c)
-        residuals = kkt_residuals(c, t, estimate)
+        t = (lam * terms).sum() if self.t is None else self.t
+        residuals = kkt_residuals(c, t, lam[self._active])
         details = {
             "t": t,
             "mu": self.mu,
             "multiplier_sum": residuals.multiplier_sum,
             "complementarity": residuals.complementarity,
             "feasibility": residuals.feasibility,
-            "chebyshev_gap": chebyshev_gap(c, estimate),
+            "chebyshev_gap": chebyshev_gap(c, lam[self._active]),
+            "lambda_change": (lam - self.lam).abs().max(),
         }
-        return MethodState(terms.tolist(), self.lam.tolist(), {name: float(value) for name, value in details.items()})
+        return MethodState(terms.tolist(), lam.tolist(), {name: float(value) for name, value in details.items()})
 
     @property
     def _has_sparsity(self) -> bool:
         return self._in_play.start == 0
 
-    def _level(self, c: Tensor) -> Tensor:
-        return optimal_t(c, self.lam[self._active], self.mu) if self.t is None else self.t
-
-    def _estimate(self, f: Tensor) -> Tensor:
-        """Multipliers of the active constraints, updated with the mean objectives f."""
-        c = self.terms(f)[self._active]
-        return multipliers(c - self._level(c), self.lam[self._active], self.mu)
+    def _weigh(self, c: Tensor) -> Tensor:
+        """Weights of the objectives at the terms c, shape (m + 1,)."""
+        weights, c, lam = torch.zeros_like(c), c[self._active], self.lam[self._active]
+        if self.t is None:
+            weights[self._active] = optimal_weights(c, lam, self.mu)
+        else:
+            weights[self._active] = multipliers(c - self.t.detach(), lam, self.mu)
+        return weights

@@ -65,20 +65,24 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A model worth keeping: its state dict and the record of the epoch it comes from."""
+    """A model worth keeping: its state dict, that of the method, and the record, all of the same epoch."""
 
     model: dict[str, Tensor]
+    method: dict[str, Tensor]
     record: EpochRecord
 
 
 class RowRule(Protocol):
     """What a phase does to the rows of the sparse layers."""
 
+    def start_epoch(self) -> None:
+        """Called before every epoch."""
+
     def after_step(self) -> None:
         """Called after every optimizer step."""
 
-    def after_epoch(self, progress: float, sparsity_weight: float) -> None:
-        """Called after every epoch with the share of the phase done and the weight of the sparsity objective."""
+    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
+        """Called after every epoch with the share of the phase done and the weight of Omega in what is minimised."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,8 @@ class Trainer:
             record = self._epoch(phase, optimizer, epoch, epochs)
             self.history.append(record)
             self._keep_best(phase, record)
+            if (epoch + 1) % self.parameters.num_epochs == 0:
+                self.method.end_iteration()
             last = epoch + 1 == epochs or self._no_better_lately()
             if last:
                 assert self._best is not None
@@ -268,7 +274,7 @@ class Trainer:
             group["lr"] = lr
         f = self._train_epoch(phase, optimizer)
         state = self.method.state(f)
-        phase.rule.after_epoch((epoch + 1) / epochs, self.method.sparsity_weight(f))
+        phase.rule.after_epoch((epoch + 1) / epochs, self.method.sparsity_weight(), optimizer)
         validation = evaluate(self.model, self.splits.validation, self.parameters.criterion)
         record = EpochRecord(
             phase=phase.name,
@@ -287,8 +293,6 @@ class Trainer:
                 f"training diverged in epoch {record.epoch} (objectives {record.objectives}, validation losses "
                 f"{record.validation_losses}): lower lr, {lr} now"
             )
-        if (epoch + 1) % self.parameters.num_epochs == 0:
-            self.method.end_iteration(f)
         return record
 
     def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
@@ -296,6 +300,7 @@ class Trainer:
         total, images_seen = torch.zeros_like(self.method.k), 0
         self.model.train()
         self.method.start_epoch()
+        phase.rule.start_epoch()
         limit = (self.parameters.num_batchEpoch or len(self.splits.train)) * self.parameters.batch_size
         images_in_epoch = min(len(self.splits.train), limit)
         for images, labels in self._batches():
@@ -318,7 +323,9 @@ class Trainer:
             return phase.merit(candidate), candidate.sparsity_rate, candidate.mean_accuracy
 
         if self._best is None or merit(record) > merit(self._best.record):
-            self._best = Snapshot(copy.deepcopy(self.model.state_dict()), record)
+            self._best = Snapshot(
+                copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.method.state_dict()), record
+            )
 
     def _no_better_lately(self) -> bool:
         """Whether ``tol_epochs`` epochs went by since the best model of this phase."""
@@ -355,8 +362,8 @@ class Trainer:
 
 
 def _content(snapshot: Snapshot) -> dict[str, Any]:
-    return {"model": snapshot.model, "record": asdict(snapshot.record)}
+    return {"model": snapshot.model, "method": snapshot.method, "record": asdict(snapshot.record)}
 
 
 def _snapshot(content: dict[str, Any]) -> Snapshot:
-    return Snapshot(content["model"], EpochRecord(**content["record"]))
+    return Snapshot(content["model"], content["method"], EpochRecord(**content["record"]))

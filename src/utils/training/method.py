@@ -96,6 +96,11 @@ class Method(nn.Module, ABC):
                 "0 for sparsity"
             )
 
+    @property
+    def sparse_weights(self) -> list[Tensor]:
+        """Weights of the layers under GrOWL."""
+        return self._weights
+
     def start_phase(self, *, sparsity: bool) -> None:
         """A phase starts, with the sparsity objective in play or without."""
 
@@ -106,11 +111,11 @@ class Method(nn.Module, ABC):
     def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
         """Add this batch's gradients to ``.grad``; returns the objectives, shape (m + 1,), without gradient."""
 
-    def end_iteration(self, f: Tensor) -> None:
-        """An iteration is done; f are the mean objectives of its last epoch."""
+    def end_iteration(self) -> None:
+        """An iteration is done."""
 
-    def sparsity_weight(self, f: Tensor) -> float:
-        """Weight of the sparsity objective at the given mean objectives, the step of the proximal operator."""
+    def sparsity_weight(self) -> float:
+        """Weight of :math:`\\Omega` in what the steps of the epoch minimised, mean over them."""
         return 0.0
 
     @abstractmethod

@@ -12,31 +12,54 @@ from torch import Tensor
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.chebyshev import chebyshev_value
 from src.utils.objectives.growl import growl_prox
-from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows
+from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
 from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
 from src.utils.training.method import growl_thetas
 from src.utils.training.parameters import Mode, TrainingParameters
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
+HORIZON = 1000
+"""Optimizer steps in which Omega's pull alone must bring a row to zero; Adam's second moments remember as many."""
+SLACK = 0.1
+"""A term that is smaller than the largest one by more than this share belongs to a slack constraint."""
 
 
 class FreeRows:
     """No rule: training without sparsity."""
 
+    def start_epoch(self) -> None:
+        """Nothing."""
+
     def after_step(self) -> None:
         """Nothing."""
 
-    def after_epoch(self, progress: float, sparsity_weight: float) -> None:
+    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
         """Nothing."""
 
 
 class SearchRule:
-    """Phase 1: after each epoch the proximal operator of GrOWL, at most a growing share of a layer zero.
+    """Phase 1: rows that Omega would bring to zero are set to zero and stay there; a growing share of a layer at most.
+
+    Omega is part of the Lagrangian :math:`L = F + s\\,\\Omega` and acts on the rows that are not zero by its gradient,
+    in every step. No gradient step ends at exactly zero, or stays there; that is what the proximal operator is for. In
+    the metric of the optimizer, whose step on a gradient g is :math:`\\eta\\,g / d`, elementwise, n proximal steps on
+    Omega alone are
+
+    .. math:: \\arg\\min_V \\tfrac12 \\|V - d \\circ W\\|^2 + n\\,\\eta\\,s\\,\\Omega(V)
+
+    in the variables :math:`V = d \\circ W`. After each epoch the rows that it makes zero become zero, with n =
+    ``HORIZON``, s the weight of Omega in the Lagrangian, and d of Adam the root of its second moments: a row goes if
+    its norm times the size of its gradients is below its share of Omega's pull. The other rows are left as they are,
+    since they have had their steps. So the training can only come to rest where the gradient of L vanishes in all
+    rows that are left.
 
     Args:
         model: whose GrOWL layers are treated.
         parameters: the GrOWL weights and ``max_layerSRate``, which the cap reaches linearly at the end.
+
+    Source: Yun, Lozano, Yang, Adaptive proximal gradient methods for structured neural networks (2021), for the
+    proximal operator in the metric of the optimizer; Chen et al., Only train once (2021), for rows that stay zero.
     """
 
     def __init__(self, model: MultiTaskNetwork, parameters: TrainingParameters) -> None:
@@ -44,17 +67,45 @@ class SearchRule:
         self._weights = [layer.weight for layer in layers]
         self._thetas = growl_thetas(model, parameters, self._weights[0].device)
         self._max_rate = parameters.max_layerSRate
-
-    def after_step(self) -> None:
-        """Nothing: the proximal step follows the epoch."""
+        self.start_epoch()
 
     @torch.no_grad()
-    def after_epoch(self, progress: float, sparsity_weight: float) -> None:
-        """One proximal step on every layer."""
+    def start_epoch(self) -> None:
+        """The rows that are zero now are held."""
+        self._kept = [_per_row(weight, ~zero_rows(to_rows(weight))) for weight in self._weights]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Hold the rows that were zero when the epoch began."""
+        for weight, kept in zip(self._weights, self._kept, strict=True):
+            weight.mul_(kept)
+
+    @torch.no_grad()
+    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
+        """Set the rows to zero that the proximal operator zeroes, as far as the cap allows."""
+        step = HORIZON * float(optimizer.param_groups[0]["lr"]) * sparsity_weight
         for weight, theta in zip(self._weights, self._thetas, strict=True):
-            rows = to_rows(weight)
-            sparse = cap_zero_rows(rows, growl_prox(rows, theta, sparsity_weight), self._max_rate * progress)
-            weight.copy_(from_rows(sparse, weight.shape))
+            scaled = to_rows(weight * preconditioner(optimizer, weight))  # (n, d)
+            sparse = cap_zero_rows(scaled, growl_prox(scaled, theta, step), self._max_rate * progress)
+            weight.mul_(_per_row(weight, ~zero_rows(sparse)))
+
+
+def preconditioner(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
+    """The numbers d by which an optimizer's step on a steady gradient g is :math:`\\eta\\,g / d`; broadcasts to weight.
+
+    Of Adam and AdamW the root of the second moments without their bias, of SGD 1 less the momentum.
+    """
+    options, state = optimizer.param_groups[0], optimizer.state[weight]
+    if "exp_avg_sq" not in state:
+        return weight.new_tensor(1 - options.get("momentum", 0.0))
+    bias = 1 - options["betas"][1] ** state["step"]
+    root: Tensor = (state["exp_avg_sq"] / bias).sqrt() + options["eps"]
+    return root
+
+
+def _per_row(weight: Tensor, values: Tensor) -> Tensor:
+    """Numbers, one a row, shape (in,), as a tensor that broadcasts to a weight (out, in, ...)."""
+    return values.view(1, -1, *(1 for _ in weight.shape[2:]))
 
 
 class PatternRule:
@@ -69,13 +120,16 @@ class PatternRule:
         self._pairs = [(weight, patterns[name]) for name, weight in weights.items()]
         self.after_step()
 
+    def start_epoch(self) -> None:
+        """Nothing."""
+
     @torch.no_grad()
     def after_step(self) -> None:
         """Project every layer onto its pattern."""
         for weight, pattern in self._pairs:
             weight.copy_(from_rows(pattern.project(to_rows(weight)), weight.shape))
 
-    def after_epoch(self, progress: float, sparsity_weight: float) -> None:
+    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
         """Nothing: the pattern holds after every step."""
 
 
@@ -87,11 +141,14 @@ class TrainingOutcome:
         best: the model kept, and its epoch.
         found: what phase 1 kept, None without phase 1.
         reached_min_sparsRate: whether the model kept is as sparse as asked for, None without sparsity.
+        sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that a longer one would
+            zero more rows, as far as ``max_layerSRate`` allows; None without phase 1. See :func:`sparsity_binds`.
     """
 
     best: Snapshot
     found: Snapshot | None
     reached_min_sparsRate: bool | None
+    sparsity_binds: bool | None = None
 
 
 def train(trainer: Trainer) -> TrainingOutcome:
@@ -109,13 +166,19 @@ def train(trainer: Trainer) -> TrainingOutcome:
     parameters = trainer.parameters
     if parameters.mode is Mode.DENSE:
         best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
-        trainer.model.load_state_dict(best.model)
+        _keep(trainer, best)
         return TrainingOutcome(best, None, None)
     found = _search(trainer) if parameters.mode is Mode.SPARSE else None
     best = trainer.run(_retrain_phase(trainer))
-    trainer.model.load_state_dict(best.model)
+    _keep(trainer, best)
     reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
-    return TrainingOutcome(best, found, reached)
+    return TrainingOutcome(best, found, reached, None if found is None else sparsity_binds(found.record))
+
+
+def _keep(trainer: Trainer, best: Snapshot) -> None:
+    """Model and method as they were at the end of the epoch that is kept."""
+    trainer.model.load_state_dict(best.model)
+    trainer.method.load_state_dict(best.method)
 
 
 def _search(trainer: Trainer) -> Snapshot:
@@ -123,13 +186,35 @@ def _search(trainer: Trainer) -> Snapshot:
     rule = SearchRule(trainer.model, parameters)
     last = lambda record: record.epoch  # noqa: E731
     found = trainer.run(Phase(SEARCH, parameters.max_iter_search, sparsity=True, rule=rule, merit=last))
+    trainer.observer.message(_end_of_search(found.record, trainer))
     if found.record.sparsity_rate < parameters.min_sparsRate:
         trainer.observer.message(
             f"phase 1 did not reach min_sparsRate = {parameters.min_sparsRate:g} %: its model, with "
-            f"{found.record.sparsity_rate:.1f} % zero rows, is retrained; raise k_0, max_layerSRate or max_iter_search"
+            f"{found.record.sparsity_rate:.1f} % zero rows, is retrained; raise k_0 or max_layerSRate"
         )
     trainer.model.load_state_dict(found.model)
     return found
+
+
+def sparsity_binds(record: EpochRecord) -> bool:
+    """Whether the sparsity term has a multiplier and is among the largest: its constraint is not slack."""
+    terms = record.weighted_objectives
+    return record.lam[0] > 0 and terms[0] >= (1 - SLACK) * max(terms)
+
+
+def _end_of_search(record: EpochRecord, trainer: Trainer) -> str:
+    cap = trainer.parameters.max_layerSRate
+    capped = all(
+        int(zero_rows(to_rows(weight)).sum()) >= int(cap * weight.shape[1] + 1e-9)
+        for weight in trainer.sparse_weights.values()
+    )
+    if capped:
+        reason = f"max_layerSRate = {cap:g} is reached in every layer and decides how sparse the network is"
+    elif sparsity_binds(record):
+        reason = "the sparsity constraint still binds: a larger max_iter_search would give more"
+    else:
+        reason = "the sparsity constraint is slack: k_0 decides how sparse the network is"
+    return f"phase 1 ends with {record.sparsity_rate:.1f} % zero rows; {reason}"
 
 
 def _retrain_phase(trainer: Trainer) -> Phase:

@@ -34,7 +34,7 @@ class WeightedSum(Method):
         (self.lam * f).sum().backward()
         return f.detach()
 
-    def sparsity_weight(self, f: Tensor) -> float:
+    def sparsity_weight(self) -> float:
         """:math:`k_0` where the sparsity objective is in play."""
         return float(self.lam[0])
 
