@@ -206,16 +206,19 @@ def test_a_model_of_another_architecture_is_refused(
     assert "holds MDMTN for MultiDigits; wanted: HPS for MultiDigits" in capsys.readouterr().err
 
 
-def test_several_k0_make_a_picture_in_three_dimensions(
+def test_several_k0_make_a_picture_in_three_dimensions_and_a_demonstration_the_models_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make = [*MODEL, "--output-dir", str(tmp_path), "--quiet"]
-    for k in (("0.01", "0.2", "0.79"), ("0.1", "0.2", "0.7")):
-        assert run(monkeypatch, "Example_MDMTN_MM_withSparsity.py", "--k", *k, *make) == 0
+    for script in ("Example_HPS_MM_withSparsity.py", "Example_HPS_MM_noSparsity.py"):
+        k0 = "0.1" if script.endswith("withSparsity.py") else "0"
+        assert run(monkeypatch, script, "--k", k0, "0.2", "0.7", *make, "--max_iter", "1") == 0
     study = [*SHORT[:-1], "2", "--k0", "0.01", "0.1", "--output-dir", str(tmp_path), "--quiet"]
-    assert run(monkeypatch, SCRIPT, *study) == 0
-    assert (tmp_path / "Images" / "MultiDigits" / f"{SCRIPT.removesuffix('.py')}_3d.png").is_file()
-    assert {row["k_0"] for row in table_of(tmp_path)} == {"0.01", "0.1"}
+    script = "Pareto_front_study_HPS_MM.py"
+    assert run(monkeypatch, script, *study) == 0
+    assert (tmp_path / "Images" / "MultiDigits" / f"{script.removesuffix('.py')}_3d.png").is_file()
+    assert [row["k_0"] for row in table_of(tmp_path)] == ["0.01", "0.1"]
+    assert len(list(tmp_path.glob("src/Sparse_models/*.pth"))) == 3  # two were there, one was made
     assert run(monkeypatch, SCRIPT, "--k0", "0.5", "--data-dir", "none", "--output-dir", str(tmp_path)) == 2
     assert "no sparse MDMTN for MultiMnist trained with k0 = 0.5" in capsys.readouterr().err
 
@@ -255,16 +258,6 @@ def start_study(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-
-
-def test_a_demonstration_makes_its_own_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    dense = ["--demo", "--num_epochs", "1", "--max_iter", "1", "--output-dir", str(tmp_path), "--quiet"]
-    assert run(monkeypatch, "Example_HPS_MM_noSparsity.py", *dense) == 0
-    study = [*SHORT[:-1], "2", "--output-dir", str(tmp_path), "--quiet"]
-    assert run(monkeypatch, "Pareto_front_study_HPS_MM.py", *study) == 0
-    assert [row["k_0"] for row in table_of(tmp_path)] == ["0.01"]
 
 
 BAD = {

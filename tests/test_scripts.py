@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-import Data_loaders.registry
+import Train_and_Test
+from Data_loaders import registry
 from Data_loaders.loaders import Splits, TaskData
+from src.models.backbones import BACKBONES
 from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.registry import Architecture, load_model
@@ -27,6 +28,7 @@ from src.utils.command_line.flags import Plan
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.training.parameters import TrainingParameters
+from tests.processes import script_with
 from Train_and_Test import train_and_test
 
 SHORT = [
@@ -51,18 +53,6 @@ def run(monkeypatch: pytest.MonkeyPatch, script: str, *flags: str) -> int:
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(ROOT / script), run_name="__main__")
     return int(left.value.code or 0)
-
-
-def script_after(folder: Path, lines: str) -> Path:
-    """A script that does what Train_and_Test.py does, its processes too, after these lines."""
-    script = folder / "script.py"
-    script.write_text(
-        f"import sys\n\nsys.path.insert(0, {str(ROOT)!r})\n{lines}\n"
-        "import Train_and_Test\nfrom src.utils.command_line.parser import exit_code\n\n"
-        "Train_and_Test.__file__ = __file__  # the processes are started by this script\n"
-        "sys.exit(exit_code(lambda: Train_and_Test.main(sys.argv[1:])))\n"
-    )
-    return script
 
 
 def files_in(folder: Path) -> dict[Path, bytes]:
@@ -121,8 +111,9 @@ def test_demo_of_every_baseline_runs(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--demo", "--output-dir", str(tmp_path), *SHORT]
-    monkeypatch.setattr(training, "DEMO_CANDIDATES", 2)
-    flags += ["--jobs", "2"] if "MGDA" in script else ["--jobs", "2", "--max_iter", "2"]
+    candidates = 2 if "MM" in script else 1
+    monkeypatch.setattr(training, "DEMO_CANDIDATES", candidates)
+    flags += ["--repetitions", "1"] if "MGDA" in script else ["--jobs", "2", "--max_iter", "2"]
     flags += ["--teacher_max_iter", "1"] if "KDMTL" in script else []
     assert run(monkeypatch, script, *flags) == 0
     found = [
@@ -131,11 +122,17 @@ def test_demo_of_every_baseline_runs(
     ]
     method = "MGDA" if "MGDA" in script else "KDMTL" if "KDMTL" in script else "WeightedSum"
     runs = [content for content in found if content["parameters"]["method"] == method]
-    assert len(runs) == (2 if method == "MGDA" else 2 + 1)
+    assert len(runs) == (1 if method == "MGDA" else candidates + 1)
     assert len(found) - len(runs) == (2 if method == "KDMTL" else 0)  # the teachers
     if method != "MGDA":
         assert_the_best_of_the_search_is_trained(runs, script.removesuffix(".py"))
     assert "test accuracy" in capsys.readouterr().out
+
+
+def test_a_demonstration_repeats_twice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, repetitions in (([], 10), (["--demo"], 2)):
+        assert run(monkeypatch, "Example_HPS_MGDA_MM.py", *flags, "--help") == 0
+        assert f"trainings, each from its own seed [{repetitions}]" in " ".join(capsys.readouterr().out.split())
 
 
 def assert_the_best_of_the_search_is_trained(runs: list[dict[str, Any]], script: str) -> None:
@@ -145,7 +142,7 @@ def assert_the_best_of_the_search_is_trained(runs: list[dict[str, Any]], script:
     most = max(np.mean(content["validation_accuracy"]) for content in tried)
     best = [content["parameters"] for content in tried if np.mean(content["validation_accuracy"]) == most]
     assert {**final["parameters"], "max_iter": 1} in [{**one, "max_iter": 1, "train_share": 1.0} for one in best]
-    assert [content["parameters"]["max_iter"] for content in (*tried, final)] == [1, 1, 2]
+    assert [content["parameters"]["max_iter"] for content in (*tried, final)] == [1] * len(tried) + [2]
 
 
 @pytest.mark.parametrize("task", [0, 1])
@@ -211,7 +208,7 @@ def test_bad_commands_are_one_line(
     case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags, text = COMMAND_ERRORS[case]
-    monkeypatch.setattr(Data_loaders.registry, "import_module", no_data)
+    monkeypatch.setattr(registry, "import_module", no_data)
     assert run(monkeypatch, "Train_and_Test.py", *flags) == 2
     error = capsys.readouterr().err
     assert text in error
@@ -240,7 +237,7 @@ def test_search_keeps_the_best_and_skips_what_is_done(
 def test_repetitions_are_refused_before_any_data_are_loaded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Data_loaders.registry, "import_module", no_data)
+    monkeypatch.setattr(registry, "import_module", no_data)
     assert run(monkeypatch, "Example_HPS_MGDA_MM.py", "--k", "0", "1") == 2
     assert "has 2 numbers [0.0, 1.0]; allowed for MultiMnist: 3" in capsys.readouterr().err
 
@@ -419,37 +416,14 @@ def test_preferences_on_the_command_line_have_the_schedule_of_the_same_script_wi
     assert [by_flag[name] for name in schedule] == [by_script[name] for name in schedule]
 
 
-THREE_TASKS = '''
-from dataclasses import replace
-
-import numpy as np
-
-from Data_loaders import registry
-from Data_loaders.MultiMnist import load_multidigits
-from src.models.backbones import BACKBONES
-
-
-def load(folder, seed, warn):
-    """Three tasks: the two digits and whether they are the same."""
-    digits = load_multidigits(folder, seed, warn)
-    y_train, y_test = (
-        np.column_stack([y, y[:, 0] == y[:, 1]]).astype(np.int64) for y in (digits.y_train, digits.y_test)
-    )
-    names, classes = (*digits.task_names, "same"), (*digits.class_names, ("no", "yes"))
-    return replace(digits, name="Three", task_names=names, class_names=classes, y_train=y_train, y_test=y_test)
-
-
-BACKBONES["Small"] = BACKBONES["MultiMnist"]
-entry = registry.DatasetEntry(load, backbone="Small", demo="Three", tasks=3)
-registry.DATASETS = {**registry.DATASETS, "Three": entry}
-'''
-
-
-def test_a_new_data_set_needs_a_backbone_and_a_source_only(tmp_path: Path) -> None:
-    script = str(script_after(tmp_path, THREE_TASKS))
-    choice = ["--architecture", "HPS", "--dataset", "Three", "--output-dir", str(tmp_path), *SHORT]
-    for flags in (["--k", "0.1", "0.3", "0.3", "0.3"], ["search", "--k0", "0.1", "--resolution", "3"]):
-        done = subprocess.run([sys.executable, script, *flags, *choice], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("logs/search_HPS_Three_*/*/results.json"))) == 1
+def test_a_new_data_set_needs_a_backbone_and_a_source_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "DATASETS", registry.DATASETS)  # put back, with the others, after the test
+    monkeypatch.setitem(BACKBONES, "Small", BACKBONES["MultiMnist"])
+    monkeypatch.setattr(Train_and_Test, "__file__", Train_and_Test.__file__)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    script = str(script_with(tmp_path, "add_three_tasks()"))
+    choice = ("--architecture", "HPS", "--dataset", "Three", "--output-dir", str(tmp_path), *SHORT)
+    assert run(monkeypatch, script, *choice, "--k", "0.1", "0.3", "0.3", "0.3") == 0
     assert len(results_in(tmp_path)["test_accuracy"]) == 3
+    assert run(monkeypatch, script, "search", *choice, "--k0", "0.1", "--resolution", "3") == 0
+    assert len(list(tmp_path.glob("logs/search_HPS_Three_*/*/results.json"))) == 1

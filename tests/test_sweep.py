@@ -34,16 +34,22 @@ from src.utils.study.teachers import train_teachers
 from src.utils.study.trials import Candidate, Trial, fingerprint, trials_of
 from src.utils.study.worker import STOP
 from src.utils.study.workers import Failure, Workers
-from src.utils.training import engine
 from src.utils.training.engine import EpochRecord, Observer
 from tests.conftest import one_line, short
+from tests.processes import (
+    FIRST,
+    SECOND,
+    be_killed,
+    break_down,
+    script_that,
+    wait_for_another_process,
+    wait_for_go,
+)
 from tests.test_scripts import run as run_script
-from tests.test_scripts import script_after
 
 ONE, TWO = Workers(), Workers(jobs=2)
 TINY = short(w=(0.0, 0.4, 0.6), num_batchEpoch=3, max_iter=2, num_epochs=1)
-FIRST, SECOND, THIRD = "k0_0.25_0.75", "k0_0.5_0.5", "k0_0.75_0.25"
-VECTORS: list[Candidate] = [{"w": (0.0, 0.25, 0.75)}, {"w": (0.0, 0.5, 0.5)}, {"w": (0.0, 0.75, 0.25)}]
+VECTORS: list[Candidate] = [{"w": (0.0, 0.25, 0.75)}, {"w": (0.0, 0.5, 0.5)}]
 SECONDS = 120
 """The longest that anything is waited for."""
 
@@ -101,12 +107,12 @@ def basis_in(
     return Basis(config_in(folder, **values), TINY, data, workers, observer or SweepObserver())
 
 
-def sweep(basis: Basis, count: int = 3) -> Outcome:
+def sweep(basis: Basis, count: int = 2) -> Outcome:
     """A sweep over the first of the vectors above."""
     return run_sweep("search", "sweep", basis, basis.trials(VECTORS[:count]))
 
 
-def folder_of(basis: Basis, count: int = 3) -> Path:
+def folder_of(basis: Basis, count: int = 2) -> Path:
     """Where that sweep puts its files."""
     return basis.config.logs / f"sweep_{fingerprint(basis.trials(VECTORS[:count]), basis.data)}"
 
@@ -142,57 +148,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("waited in vain")
 
 
-# What processes of a sweep do before each epoch in the tests below: see script_with.
-
-
-def before_each_epoch(what: Callable[[Path, int], None]) -> None:
-    """Let every training of this process do something before each epoch: what(folder, epochs done)."""
-    if "--resume" not in sys.argv:
-        return  # the process that starts the others
-    folder = Path(sys.argv[sys.argv.index("--resume") + 1])
-    (folder / f"started{os.getpid()}").touch()
-    original = engine.Trainer._epoch
-
-    def epoch(self: engine.Trainer, *arguments: Any) -> EpochRecord:
-        (folder / f"trained{os.getpid()}by{os.getppid()}").touch()
-        what(folder, len(self.history))
-        return original(self, *arguments)
-
-    setattr(engine.Trainer, "_epoch", epoch)  # noqa: B010 (mypy wants no method replaced)
-
-
-def wait_for_go(folder: Path, epochs: int) -> None:
-    """Hold the training after its first epoch until the test gives the sign."""
-    while epochs and not (folder.parent / "go").exists():
-        time.sleep(0.02)
-
-
-def wait_for_another_process(folder: Path, epochs: int) -> None:
-    """Hold the training until another process wants the same run."""
-    while len(list(folder.glob("started*"))) < 2:
-        time.sleep(0.02)
-
-
-def be_killed(folder: Path, epochs: int) -> None:
-    """The first trial is killed once, the second again and again, the third never, each after its first epoch."""
-    deaths = {FIRST: 1, SECOND: 9}.get(folder.name, 0)
-    if epochs == 1 and len(list(folder.glob("trained*"))) <= deaths:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def break_down(folder: Path, epochs: int) -> None:
-    """The first trial fails as no training should."""
-    if folder.name == FIRST:
-        raise RuntimeError("odd")
-
-
-def script_with(folder: Path, what: Callable[[Path, int], None]) -> Path:
-    """A script whose processes do ``what`` before each epoch."""
-    name = what.__name__
-    lines = f"from tests.test_sweep import before_each_epoch, {name}\n\nbefore_each_epoch({name})\n"
-    return script_after(folder, lines)
-
-
 def nobody_trains(folder: Path) -> bool:
     """Whether every run of the sweep can be had at once."""
     for lock in folder.glob("*/.lock"):
@@ -220,14 +175,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory, digits: MultiTaskDataset) ->
     basis = basis_in(tmp_path_factory.mktemp("swept"), digits, TWO, listener)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "4")
-        return basis, sweep(basis, 2), listener
+        return basis, sweep(basis), listener
 
 
 def test_processes_side_by_side_give_the_figures_of_one_with_one_thread(
     swept: tuple[Basis, Outcome, Listener], undisturbed: dict[str, Results]
 ) -> None:
     _, outcome, listener = swept
-    assert list(all_figures(outcome).items()) == [(name, undisturbed[name]) for name in (FIRST, SECOND)]
+    assert list(all_figures(outcome).items()) == list(undisturbed.items())
     assert undisturbed[FIRST].validation_losses != undisturbed[SECOND].validation_losses
     assert outcome.failures == ()
     assert sorted(listener.ended) == [FIRST, SECOND]
@@ -248,7 +203,7 @@ def test_what_is_finished_is_not_trained_again(swept: tuple[Basis, Outcome, List
     basis, outcome, _ = swept
     stamps = {path: path.stat().st_mtime_ns for path in outcome.folder.glob("*/*")}
     listener = Listener()
-    again = sweep(replace(basis, workers=Workers(script=Path("nowhere.py")), observer=listener), 2)
+    again = sweep(replace(basis, workers=Workers(script=Path("nowhere.py")), observer=listener))
     assert again == outcome == read_outcome(outcome.folder)
     assert stamps == {path: path.stat().st_mtime_ns for path in outcome.folder.glob("*/*")}
     assert listener.messages == [f"going on in {outcome.folder}: 2 of 2 trainings are done"]
@@ -264,9 +219,9 @@ def test_a_sweep_with_other_parameters_says_why_it_starts_anew(
         basis_in(tmp_path, basis.data, Workers(script=Path("nowhere.py")), listener), parameters=TINY.changed(lr=0.1)
     )
     with pytest.raises(UserError, match=r"none of 2 trainings could be finished: .*nowhere.py"):
-        sweep(other, 2)
+        sweep(other)
     assert listener.messages[0] == (
-        f"2 trainings start in {folder_of(other, 2)}, since parameters, data or models differ from those of "
+        f"2 trainings start in {folder_of(other)}, since parameters, data or models differ from those of "
         f"{outcome.folder.name}"
     )
 
@@ -274,10 +229,10 @@ def test_a_sweep_with_other_parameters_says_why_it_starts_anew(
 def test_a_damaged_results_file_is_named(tmp_path: Path, swept: tuple[Basis, Outcome, Listener]) -> None:
     basis, outcome, _ = swept
     moved = basis_in(tmp_path, basis.data)
-    folder = folder_of(moved, 2)
+    folder = folder_of(moved)
     shutil.copytree(outcome.folder, folder)
     (folder / SECOND / "results.json").write_text("{")
-    for read in (lambda: read_outcome(folder), lambda: sweep(moved, 2)):
+    for read in (lambda: read_outcome(folder), lambda: sweep(moved)):
         with pytest.raises(UserError, match=rf"{SECOND}/results.json is damaged .*: delete .*{SECOND} and start again"):
             read()
     with pytest.raises(UserError, match=r"holds no sweep of this version \(no readable sweep.json\)"):
@@ -328,17 +283,17 @@ def test_a_trial_whose_checkpoint_cannot_be_read_is_started_anew(
 def test_a_trial_that_fails_concerns_no_other_and_is_tried_by_the_next_command(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
 ) -> None:
-    basis = basis_in(tmp_path, digits, replace(ONE, script=script_with(tmp_path, break_down)))
-    outcome = sweep(basis, 2)
+    basis = basis_in(tmp_path, digits, replace(ONE, script=script_that(tmp_path, break_down)))
+    outcome = sweep(basis)
     assert all_figures(outcome) == {SECOND: undisturbed[SECOND]}
     output = outcome.folder / FIRST / "output.txt"
     assert outcome.failures == (Failure(FIRST, f"RuntimeError: odd (see {output})"),)
     assert "Traceback" in output.read_text()
     assert read_outcome(outcome.folder) == outcome
     listener = Listener()
-    again = sweep(replace(basis, workers=ONE, observer=listener), 2)
+    again = sweep(replace(basis, workers=ONE, observer=listener))
     assert listener.messages == [f"going on in {outcome.folder}: 1 of 2 trainings are done"]
-    assert all_figures(again) == {name: undisturbed[name] for name in (FIRST, SECOND)}
+    assert all_figures(again) == undisturbed
     assert again.failures == ()
 
 
@@ -346,14 +301,10 @@ def test_a_trial_whose_process_is_killed_is_tried_once_more(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
 ) -> None:
     listener = Listener()
-    outcome = sweep(basis_in(tmp_path, digits, replace(TWO, script=script_with(tmp_path, be_killed)), listener))
-    assert all_figures(outcome) == {name: undisturbed[name] for name in (FIRST, THIRD)}
+    outcome = sweep(basis_in(tmp_path, digits, replace(TWO, script=script_that(tmp_path, be_killed)), listener))
+    assert all_figures(outcome) == {FIRST: undisturbed[FIRST]}
     assert outcome.failures == (Failure(SECOND, "its process was killed by signal 9, 2 times"),)
-    assert {name: len(list((outcome.folder / name).glob("trained*"))) for name in undisturbed} == {
-        FIRST: 2,
-        SECOND: 2,
-        THIRD: 1,
-    }
+    assert [len(list((outcome.folder / name).glob("trained*"))) for name in undisturbed] == [2, 2]
     retried = [text for text in listener.messages if "tried again" in text]
     assert sorted(retried) == [f"{name}: its process was killed by signal 9; tried again" for name in (FIRST, SECOND)]
 
@@ -362,18 +313,18 @@ def test_an_interrupted_sweep_ends_its_processes_and_goes_on(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
 ) -> None:
     ctrl_c = CtrlC(epochs=2)
-    basis = basis_in(tmp_path, digits, replace(TWO, script=script_with(tmp_path, wait_for_go)), ctrl_c)
-    folder = folder_of(basis, 2)
+    basis = basis_in(tmp_path, digits, replace(TWO, script=script_that(tmp_path, wait_for_go)), ctrl_c)
+    folder = folder_of(basis)
     with pytest.raises(KeyboardInterrupt):
-        sweep(basis, 2)
+        sweep(basis)
     assert ctrl_c.messages[-1] == "interrupted; the same command goes on from here"
     assert nobody_trains(folder)
     assert (folder / STOP).exists()
     assert not list(folder.glob("*/results.json"))
     before = {checkpoint.parent: times(checkpoint.parent) for checkpoint in folder.glob("*/checkpoint.pt")}
     assert [len(epochs) for epochs in before.values()] == [1, 1]
-    outcome = sweep(replace(basis, workers=TWO, observer=SweepObserver()), 2)
-    assert all_figures(outcome) == {name: undisturbed[name] for name in (FIRST, SECOND)}
+    outcome = sweep(replace(basis, workers=TWO, observer=SweepObserver()))
+    assert all_figures(outcome) == undisturbed
     assert all(times(run)[:1] == epochs for run, epochs in before.items())
 
 
@@ -384,7 +335,7 @@ def test_processes_end_with_the_command_that_started_them_however_it_ends(
     training = {name: getattr(TINY, name) for name in ("num_batchEpoch", "max_iter", "num_epochs", "batch_size")}
     given = {**options, **training, "output_dir": tmp_path}
     flags = ["search", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
-    script = script_with(tmp_path, wait_for_go)
+    script = script_that(tmp_path, wait_for_go)
     started = subprocess.Popen([sys.executable, str(script), *flags], stdout=subprocess.DEVNULL)
     wait_until(lambda: len(list(tmp_path.glob("logs/search_*/*/history.csv"))) == 2)
     started.kill()
@@ -418,7 +369,7 @@ def test_a_process_of_a_sweep_ends_when_its_standard_input_does(
     (trial,) = trials_of(config_in(tmp_path), TINY, VECTORS[:1])
     run = Run.among_many(trial.config, trial.parameters, tmp_path / "sweep" / trial.name)
     run.save()
-    command = [sys.executable, str(script_with(tmp_path, wait_for_go)), "--resume", str(run.folder), "--worker"]
+    command = [sys.executable, str(script_that(tmp_path, wait_for_go)), "--resume", str(run.folder), "--worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=prepare) as process:
         assert process.stdin is not None
         wait_until((run.folder / "history.csv").exists)
@@ -435,7 +386,7 @@ def test_a_process_of_a_sweep_ends_when_its_standard_input_does(
 def test_two_commands_on_one_sweep_share_the_work(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
 ) -> None:
-    basis = basis_in(tmp_path, digits, replace(ONE, script=script_with(tmp_path, wait_for_another_process)))
+    basis = basis_in(tmp_path, digits, replace(ONE, script=script_that(tmp_path, wait_for_another_process)))
     with ThreadPoolExecutor(2) as both:
         outcomes = list(both.map(sweep, [basis, basis], [1, 1]))
     for outcome in outcomes:
@@ -458,7 +409,7 @@ def cluster() -> Iterator[Any]:
 def test_a_dask_cluster_gives_the_same_figures_in_processes_of_their_own(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results], cluster: Any
 ) -> None:
-    workers = Workers(dask=cluster.scheduler_address, script=script_with(tmp_path, be_killed))
+    workers = Workers(dask=cluster.scheduler_address, script=script_that(tmp_path, be_killed))
     listener = Listener()
     outcome = sweep(basis_in(tmp_path, digits, workers, listener), 1)
     assert all_figures(outcome) == {FIRST: undisturbed[FIRST]}
@@ -475,7 +426,7 @@ def test_a_dask_cluster_gives_the_same_figures_in_processes_of_their_own(
 def test_a_training_in_the_hands_of_a_killed_dask_worker_is_given_to_another(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results], cluster: Any
 ) -> None:
-    workers = Workers(dask=cluster.scheduler_address, script=script_with(tmp_path, wait_for_go))
+    workers = Workers(dask=cluster.scheduler_address, script=script_that(tmp_path, wait_for_go))
     basis = basis_in(tmp_path, digits, workers)
     run = folder_of(basis, 1) / FIRST
 
@@ -497,7 +448,7 @@ def test_a_training_in_the_hands_of_a_killed_dask_worker_is_given_to_another(
 def test_a_lost_dask_scheduler_is_named_and_no_training_is_lost(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results], cluster: Any
 ) -> None:
-    workers = Workers(dask=cluster.scheduler_address, script=script_with(tmp_path, wait_for_go))
+    workers = Workers(dask=cluster.scheduler_address, script=script_that(tmp_path, wait_for_go))
     basis = basis_in(tmp_path, digits, workers)
     run = folder_of(basis, 1) / FIRST
 
@@ -586,7 +537,7 @@ def test_fingerprint_changes_with_all_that_results_depend_on_but_not_with_places
     config = config_in(tmp_path, model=model, teachers=(model,))
 
     def checksum(config: RunConfig = config, data: MultiTaskDataset = digits, **values: Any) -> str:
-        return fingerprint(trials_of(config, TINY.changed(**values), VECTORS[:2]), data)
+        return fingerprint(trials_of(config, TINY.changed(**values), VECTORS), data)
 
     same = checksum()
     copy = write_model(tmp_path / "copy.pth", 1.0, seconds=4.0)
@@ -611,8 +562,8 @@ def test_fingerprint_changes_with_all_that_results_depend_on_but_not_with_places
         checksum(replace(config, model=other)),
         checksum(replace(config, teachers=(other,))),
         checksum(data=replace(digits, y_test=digits.y_test[:, ::-1])),
-        fingerprint(trials_of(config, TINY, VECTORS), digits),
-        fingerprint(trials_of(config, TINY, VECTORS[1::-1]), digits),
+        fingerprint(trials_of(config, TINY, VECTORS[:1]), digits),
+        fingerprint(trials_of(config, TINY, VECTORS[::-1]), digits),
     ]
     assert len({same, *different}) == 1 + len(different)
     with pytest.raises(UserError, match=r"no such file: .*missing\.pth"):

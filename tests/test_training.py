@@ -110,12 +110,14 @@ def test_multipliers_do_not_depend_on_the_number_of_batches(splits: Splits) -> N
 
 def test_multipliers_move_stay_on_the_simplex_and_skip_objectives_without_preference(splits: Splits) -> None:
     trainer = make_trainer(splits, w=(0.0, 0.1, 0.9))
-    train(trainer)
+    kept = train(trainer).best.record
     lam = chebyshev(trainer).lam
     assert lam[0] == 0
     assert lam[2] > lam[1] >= 0
     torch.testing.assert_close(lam.sum(), torch.tensor(1.0))
-    assert float(chebyshev(trainer).mu) == pytest.approx(trainer.parameters.mu * trainer.parameters.rho**2)
+    parameters = trainer.parameters  # mu is that of the iteration the kept model comes from
+    assert float(chebyshev(trainer).mu) == pytest.approx(parameters.mu * parameters.rho ** (kept.iteration - 1))
+    assert trainer.history[-1].details["mu"] == pytest.approx(parameters.mu * parameters.rho)
 
 
 def test_larger_k0_gives_a_smaller_penalty_or_more_zero_rows(splits: Splits) -> None:
