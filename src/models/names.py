@@ -5,6 +5,7 @@ from __future__ import annotations
 from src.utils.errors import UserError
 
 ARCHITECTURE_NAMES = ("MDMTN", "HPS", "STL", "MTAN")
+COMPRESSED = "compressed"  # of files with a network that was one of these, and cannot be trained as such
 
 
 def check_architecture(name: str) -> None:
