@@ -38,9 +38,9 @@ class Operation:
 
 
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, columns: Tensor | None = None, **o: Any) -> Tensor:
-    """A convolution; with ``columns``, channel c has the filters ``weight[:, columns[c]]``, and K means zeros."""
+    """A convolution; with ``columns`` (in,), channel c has the filters ``weight[:, columns[c]]``."""
     if columns is not None:
-        weight = functional.pad(weight, (0, 0, 0, 0, 0, 1)).index_select(1, columns)  # (out, K + 1, ...) -> (out, in)
+        weight = weight.index_select(1, columns)  # (out, K, kh, kw) -> (out, in, kh, kw)
     return functional.conv2d(x, weight, bias, **o)
 
 
@@ -80,6 +80,9 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "flatten": Operation(_flatten, options=("channels_last",), fresh=False),
         "select": Operation(lambda x, index: x.index_select(1, index), ("index",)),
         "merge": Operation(_merge, ("first", "rest", "target")),
+        "narrow": Operation(
+            lambda x, start, length: x.narrow(1, start, length), options=("start", "length"), fresh=False
+        ),
         "add": Operation(lambda a, b, factor: torch.add(a, b, alpha=factor), options=("factor",), inputs=2),
         "mul": Operation(torch.mul, inputs=2),
         "cat": Operation(lambda *values: torch.cat(values, 1), inputs=None),
@@ -88,7 +91,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     }
 )
 """All operations. ``add`` is a + factor * b; ``affine`` is scale * x + shift per channel; ``flatten`` makes the
-order (C, H, W), or (H, W, C) where ``channels_last``, which copies nothing of what a convolution leaves."""
+order (C, H, W), or (H, W, C) where ``channels_last``, which copies nothing of what a convolution leaves; ``narrow``
+keeps ``length`` channels from ``start`` on."""
 
 
 class CompactNetwork(MultiTaskNetwork):

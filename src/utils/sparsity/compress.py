@@ -13,6 +13,8 @@ from src.utils.sparsity.capture import capture
 from src.utils.sparsity.fold import fold, why_left
 from src.utils.sparsity.graph import LAYERS, Graph, is_padded
 from src.utils.sparsity.prune import constants, prune
+from src.utils.sparsity.rows import row_labels, to_rows
+from src.utils.sparsity.siblings import join_siblings
 from src.utils.sparsity.ties import flatten_channels_last, merge_rows
 
 
@@ -58,8 +60,8 @@ def compress(network: nn.Module, example: Tensor) -> Compressed:
 
     Zero rows drop their inputs, equal rows share one (their inputs are added first); filters that nobody reads go with
     their bias and batch normalisation, and what is constant moves into the next layer's bias; batch normalisation and
-    factors move into the layers around them, branches with a factor of zero go. Sums are made in float64 and rounded to
-    the type of the network.
+    factors move into the layers around them, branches with a factor of zero go; convolutions side by side become one.
+    Sums are made in float64 and rounded to the type of the network.
 
     Args:
         network: left untouched. Supported are Linear, Conv2d without groups, BatchNorm1d and 2d, ReLU, Sigmoid, Tanh,
@@ -82,9 +84,10 @@ def compress(network: nn.Module, example: Tensor) -> Compressed:
         fold(graph)
         graph = prune(graph)
     _explain(graph)
-    flatten_channels_last(graph)
-    merge_rows(graph)
     layers = {graph.sources[name]: _size(graph, name, shape) for name, shape in sizes.items()}
+    flatten_channels_last(graph)
+    join_siblings(graph)
+    merge_rows(graph)
     dtype = next((tensor.dtype for tensor in network.parameters()), torch.get_default_dtype())
     used = {name: module for name, module in graph.modules.items() if name in graph.steps}
     return Compressed(graph.program(), graph.state(dtype), used, layers, dict(graph.left))
@@ -93,13 +96,9 @@ def compress(network: nn.Module, example: Tensor) -> Compressed:
 def _size(graph: Graph, name: str, shape: tuple[int, ...]) -> LayerSize:
     if name not in graph.steps or graph.steps[name].op not in LAYERS:
         return LayerSize(shape[1], shape[0], 0, 0, 0)
-    own = graph.tensors[name]
-    kept, different = own["weight"].shape[:2]
-    merged = graph.tensors.get(graph.steps[name].inputs[0], {})
-    read = different + len(merged.get("rest", ()))
-    if "columns" in own:
-        read = int((own["columns"] < different).sum())
-    return LayerSize(shape[1], shape[0], read, different, kept)
+    weight = graph.tensors[name]["weight"]
+    labels = row_labels(to_rows(weight))
+    return LayerSize(shape[1], shape[0], int((labels >= 0).sum()), int(labels.max()) + 1, len(weight))
 
 
 def _explain(graph: Graph) -> None:

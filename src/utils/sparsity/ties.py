@@ -35,8 +35,9 @@ def merge_rows(graph: Graph) -> None:
 
     .. math:: \sum_c w_c x_c = \sum_k w_k \sum_{c: w_c = w_k} x_c
 
-    A linear layer reads a "select" (no equal rows) or "merge" of its inputs. A convolution does so where that makes it
-    much smaller; otherwise its filters are stored once and spread over the channels by an index, ``columns``.
+    A linear layer reads a "select" (no equal rows) or "merge" of its inputs. A convolution does so where it does not
+    read all channels or becomes much smaller; otherwise its filters are stored once and spread over the channels by an
+    index, ``columns``.
     """
     for step in list(graph.steps.values()):
         if step.op not in LAYERS or graph.rigid(step):
@@ -49,11 +50,10 @@ def merge_rows(graph: Graph) -> None:
         so_far = torch.cat([labels.new_tensor([-1]), labels.cummax(0).values[:-1]])
         first = (labels > so_far).nonzero().flatten()  # (different,)
         graph.tensors[step.name]["weight"] = weight[:, first].contiguous()
-        if step.op == "linear" or different <= MERGED_SHARE * len(labels):
+        if step.op == "linear" or different <= MERGED_SHARE * len(labels) or bool((labels < 0).any()):
             _insert(graph, step, labels, first)
         else:
-            columns = torch.where(labels < 0, different, labels)
-            graph.tensors[step.name]["columns"] = columns.int()
+            graph.tensors[step.name]["columns"] = labels.int()
     graph.sort()
 
 
