@@ -74,7 +74,11 @@ class Maker:
             pool = pick([nn.AvgPool2d(3, 1, padding=1), nn.AvgPool2d(2, ceil_mode=True), nn.Identity()])
         norm = [nn.BatchNorm2d(outputs)] if self.chance(0.6) else []
         middle = pick([[*norm, pool], [pool, *norm]])
-        return nn.Sequential(conv, *middle, pick([nn.ReLU(), nn.ReLU(), nn.Tanh()]))
+        extra = pick(
+            [nn.GroupNorm(1, outputs), nn.Conv2d(outputs, outputs, 1, groups=outputs)]
+        )  # neither is compressed
+        end = [extra] if self.chance(0.1) else []
+        return nn.Sequential(conv, *middle, pick([nn.ReLU(), nn.ReLU(), nn.Tanh()]), *end)
 
     def branch(self) -> nn.Sequential:
         """From images to features."""

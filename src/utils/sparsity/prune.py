@@ -83,6 +83,8 @@ def needed(graph: Graph, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         need[name][:] = True
     for step in reversed(graph.steps.values()):
         wanted = need[step.name]
+        if graph.rigid(step) and wanted.any():
+            wanted[:] = True
         if not wanted.any() or (_is_known(known[step.name], wanted) and not graph.rigid(step)):
             continue
         for name, channels in zip(step.inputs, _needs(graph, step, wanted, known), strict=True):
