@@ -351,6 +351,23 @@ def test_training_mode_and_batch_statistics_are_left_alone(splits: Splits) -> No
     assert equal_states(network.state_dict(), before)
 
 
+def test_no_joined_convolution_is_larger_than_what_memory_is_kept_for() -> None:
+    torch.manual_seed(0)
+    network = Architecture("MDMTN", "Cifar10Mnist", (10, 10)).build()
+    with torch.no_grad():
+        network.alphas.fill_(0.5)  # type: ignore[operator, union-attr]
+    found = compress(network, torch.randn(1, 3, 32, 32))
+    read = [step.name for step in found.program.steps if step.inputs == ("x",)]
+    assert [len(found.state[f"{name}.weight"]) for name in read] == [
+        16,
+        32,
+        32,
+    ]  # 32 channels of 30 x 30: 28,800 numbers
+    smaller, x = compact(found), torch.randn(2, 3, 32, 32)
+    for wanted, got in zip(outputs(network.eval(), x), outputs(smaller, x), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 # Files --------------------------------------------------------------------------------------------------------------
 
 

@@ -127,24 +127,25 @@ class CompactNetwork(MultiTaskNetwork):
                 self.tensors[step.name] = _holder(step, own)
         if left:
             raise UserError(f"tensor {next(iter(left))} of the compressed network belongs to no step")
-        self._in_place = _may_write(program)
+        in_place, last, holders = _may_write(program), _last_read(program), dict(self.tensors.items())
+        self._plan = [
+            (step, self._run_of(step, step.name in in_place), holders.get(step.name), last[step.name])
+            for step in program.steps
+        ]
         self._check_shapes()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         values: dict[str, Any] = {INPUT: x}
-        for step in self.program.steps:
+        for step, run, holder, done in self._plan:
             inputs = [values[name] for name in step.inputs]
-            if step.op == "module":
-                values[step.name] = self.others[step.name](*inputs)
-            elif step.name in self._in_place:
-                values[step.name] = torch.relu_(inputs[0])
+            if holder is None:
+                values[step.name] = run(*inputs, **step.options)
             else:
-                values[step.name] = OPERATIONS[step.op].run(*inputs, **self._tensors_of(step.name), **step.options)
+                values[step.name] = run(*inputs, **holder._parameters, **holder._buffers, **step.options)
+            del inputs
+            for name in done:  # memory that is free again is cheaper than new memory
+                del values[name]
         return [values[name] for name in self.program.outputs]
-
-    def state_of_steps(self) -> dict[str, Tensor]:
-        """The tensors of the steps, by ``<step>.<tensor>``: what the constructor takes."""
-        return {name: tensor.detach() for name, tensor in self.tensors.state_dict(keep_vars=True).items()}
 
     @property
     def shared_part(self) -> nn.Module:
@@ -155,11 +156,10 @@ class CompactNetwork(MultiTaskNetwork):
         """None: its rows are gone already."""
         return []
 
-    def _tensors_of(self, name: str) -> dict[str, Tensor]:
-        if name not in self.tensors:
-            return {}
-        holder = self.tensors[name]
-        return {**holder._parameters, **holder._buffers}  # type: ignore[dict-item]
+    def _run_of(self, step: Step, in_place: bool) -> Callable[..., Any]:
+        if step.op == "module":
+            return self.others[step.name]
+        return torch.relu_ if in_place else OPERATIONS[step.op].run
 
     @torch.no_grad()
     def _check_shapes(self) -> None:
@@ -213,3 +213,15 @@ def _may_write(program: Program) -> frozenset[str]:
         for step in program.steps
         if step.op == "relu" and step.inputs[0] in fresh and read.count(step.inputs[0]) == 1
     )
+
+
+def _last_read(program: Program) -> dict[str, list[str]]:
+    """By step, the values that no step after it reads and that are no output."""
+    done: dict[str, list[str]] = {step.name: [] for step in program.steps}
+    seen = set(program.outputs)
+    for step in reversed(program.steps):
+        for name in dict.fromkeys([*step.inputs, step.name]):
+            if name not in seen:
+                done[step.name].append(name)
+                seen.add(name)
+    return done

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor
 
 from src.utils.program import Step
 from src.utils.sparsity.graph import POINTWISE, POOLS, Graph
+
+JOINED_NUMBERS = 32768
+"""Numbers per image that a joined convolution makes, at most: at batch 256 these are 32 MB, and larger pieces of memory
+are handed back to the system and fetched anew by every call, which costs more than the joining saves."""
 
 
 @dataclass
@@ -41,10 +46,22 @@ def join_siblings(graph: Graph) -> None:
         branches = sorted((_branch(graph, step) for step in steps), key=lambda branch: bool(branch.linear))
         others = [branch for branch in branches if not branch.linear]
         branches = branches[max(len(others) - 1, 0) :]
-        length = _common(branches)
-        if len(branches) > 1 and all(len(branch.steps) == length for branch in branches if branch.linear):
-            _join(graph, branches, length)
+        for joined in _packed(graph, branches):
+            length = _common(joined)
+            if len(joined) > 1 and all(len(branch.steps) == length for branch in joined if branch.linear):
+                _join(graph, joined, length)
     graph.sort()
+
+
+def _packed(graph: Graph, branches: list[_Branch]) -> list[list[_Branch]]:
+    """The branches in bundles of no more than :data:`JOINED_NUMBERS`, each in the first that has room."""
+    bundles: list[tuple[int, list[_Branch]]] = []
+    for branch in branches:
+        size = prod(graph.shapes[branch.steps[0].name])
+        number = next((n for n, (total, _) in enumerate(bundles) if total + size <= JOINED_NUMBERS), len(bundles))
+        total, bundle = bundles.pop(number) if number < len(bundles) else (0, [])
+        bundles.insert(number, (total + size, [*bundle, branch]))
+    return [bundle for _, bundle in bundles]
 
 
 def _branch(graph: Graph, conv: Step) -> _Branch:
