@@ -2,13 +2,15 @@
 
     python Train_and_Test.py --architecture HPS --dataset Cifar10Mnist --k 0.01 0.8 0.19
     python Train_and_Test.py test src/Sparse_models/MODEL.pth
+    python Train_and_Test.py compress src/Sparse_models/MODEL.pth
     python Train_and_Test.py search --architecture MDMTN --dataset MultiMnist --k0 0.001
     python Train_and_Test.py compare logs/STUDY logs/STUDY
     python Train_and_Test.py draw logs/FOLDER
 
-The first trains one network and tests it, the second tests a saved one, the third trains a network for each of a
-family of preference vectors and keeps the best, the fourth draws several fronts in one picture, the last draws anew
-what a run or a study draws at its end. --help after each of them lists its flags.
+The first trains one network and tests it, the second tests a saved one, the third writes a smaller network with the
+same answers, the fourth trains a network for each of a family of preference vectors and keeps the best, the fifth
+draws several fronts in one picture, the last draws anew what a run or a study draws at its end. --help after each of
+them lists its flags.
 """
 
 from __future__ import annotations
@@ -156,6 +158,7 @@ def main(arguments: Sequence[str]) -> None:
     plan = Plan(Path(__file__).resolve(), choice=True)
     others = {
         "test": commands.test,
+        "compress": commands.compress,
         "search": lambda rest: commands.search(plan, rest),
         "compare": commands.compare,
         "draw": commands.draw,

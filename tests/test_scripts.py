@@ -182,6 +182,25 @@ def no_data(module: str) -> NoReturn:
     raise AssertionError(f"data are loaded before the flags are checked, by {module}")
 
 
+def test_a_saved_model_is_compressed_and_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--architecture", "HPS", "--k", "0.1", "0.3", "0.6", "--demo", "--output-dir", str(tmp_path), *SHORT]
+    assert run(monkeypatch, "Train_and_Test.py", *flags) == 0
+    (model,) = tmp_path.glob("src/Sparse_models/*.pth")
+    assert run(monkeypatch, "Train_and_Test.py", "compress", str(model)) == 0
+    assert "the same class for every validation image" in capsys.readouterr().out
+    small = model.with_name(f"{model.stem}_compressed.pth")
+    tables = []
+    for path in (model, small):
+        assert run(monkeypatch, "Train_and_Test.py", "test", str(path)) == 0
+        tables.append([line for line in capsys.readouterr().out.splitlines() if "digit" in line or "mean" in line])
+    assert len(tables[0]) == 3
+    assert tables[0] == tables[1]
+    assert run(monkeypatch, "Train_and_Test.py", "compress", str(small)) == 2
+    assert "is compressed already" in capsys.readouterr().err
+
+
 COMMAND_ERRORS = {
     "no preferences": ([], "give it with --k"),
     "unknown architecture": (["--architecture", "HSP", "--k", "0", "1", "1"], "allowed: MDMTN, HPS, STL"),

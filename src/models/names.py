@@ -7,6 +7,8 @@ from src.utils.errors import UserError
 ARCHITECTURE_NAMES = ("MDMTN", "HPS", "STL", "MTAN")
 OWN = "own"
 """Architecture of a network that the user built."""
+COMPRESSED = "compressed"
+"""Architecture of a network that was one of these, and cannot be trained as such."""
 
 
 def check_architecture(name: str) -> None:

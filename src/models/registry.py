@@ -9,13 +9,15 @@ from types import MappingProxyType
 from typing import Any
 
 from src.models.backbones import BACKBONES, Backbone
+from src.models.compact import CompactNetwork
 from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.mtan import MTAN
 from src.models.multi_task import MultiTaskNetwork
-from src.models.names import OWN, check_architecture
+from src.models.names import COMPRESSED, OWN, check_architecture
 from src.utils.errors import UserError
 from src.utils.files import read_torch, write_torch
+from src.utils.program import Program
 
 
 def _mdmtn(backbone: Backbone, num_outs: Sequence[int]) -> MultiTaskNetwork:
@@ -43,7 +45,7 @@ class Architecture:
     """What a network is built from.
 
     Attributes:
-        name: key of :data:`ARCHITECTURES`.
+        name: key of :data:`ARCHITECTURES`, or :data:`~src.models.names.COMPRESSED`.
         backbone: key of :data:`src.models.backbones.BACKBONES`.
         num_outs: number of classes per task.
     """
@@ -81,15 +83,26 @@ def save_model(
     parameters: Mapping[str, Any],
     results: Mapping[str, Any],
 ) -> None:
-    """Write state dict, architecture, training parameters and results into one file."""
+    """Write state dict, architecture, training parameters and results into one file.
+
+    A compressed network is stored under the architecture ``compressed``, with its program beside the state dict.
+
+    Raises:
+        UserError: for a compressed network with layers of a kind that a program cannot describe.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    content = {
+    content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "architecture": asdict(architecture),
         "parameters": dict(parameters),
         "results": dict(results),
         "state_dict": state,
     }
+    if isinstance(network, CompactNetwork):
+        if network.others:
+            raise UserError(f"{path} cannot hold layers of other kinds: {', '.join(network.others)}")
+        content["architecture"]["name"] = COMPRESSED
+        content["program"] = network.program.as_plain()
     write_torch(path, content)
 
 
@@ -99,7 +112,8 @@ def load_model(path: Path, expected: Architecture | None = None, network: MultiT
     Args:
         path: the file.
         expected: refuse any other architecture.
-        network: put the weights into this one, which a network of the user's own needs; None builds it by its name.
+        network: put the weights into this one, which a network of the user's own needs; None builds it by its name, or
+            from its program.
 
     Raises:
         UserError: if the file is missing, damaged, of another version or of another architecture.
@@ -116,12 +130,26 @@ def load_model(path: Path, expected: Architecture | None = None, network: MultiT
         raise UserError(f"{path} holds {_described(found)}; wanted: {_described(expected)}")
     if found.name == OWN and network is None:
         raise UserError(f"{path} holds a network of one's own: build it and pass it as network")
+    if found.name == COMPRESSED:
+        compact = _compact(path, content)
+        return SavedModel(compact, found, content["parameters"], content["results"])
     network = network or found.build()
     try:
         network.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path} does not fit {_described(found)}: train the model again") from error
     return SavedModel(network.eval(), found, content["parameters"], content["results"])
+
+
+def _compact(path: Path, content: Mapping[str, Any]) -> CompactNetwork:
+    state = content["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise UserError(f"{path} has no state dict: compress the network again")
+    try:
+        program = Program.from_plain(content.get("program"))
+        return CompactNetwork(program, {name.removeprefix("tensors."): tensor for name, tensor in state.items()})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _described(architecture: Architecture) -> str:

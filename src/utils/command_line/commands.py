@@ -82,6 +82,17 @@ def test(arguments: Sequence[str]) -> None:
     looking.test_model(flags.pop("model"), flags)
 
 
+def compress(arguments: Sequence[str]) -> None:
+    """Write a smaller network with the same answers beside a saved model: MODEL_compressed.pth."""
+    parser = Parser(prog="Train_and_Test.py compress", description=compress.__doc__)
+    parser.add_argument("model", type=Path, help="model file")
+    add_flags(parser, RunConfig, ("data_dir",))
+    flags = vars(parser.parse_args(arguments))
+    from src.utils.command_line import looking
+
+    looking.compress_model(flags.pop("model"), flags)
+
+
 def compare(arguments: Sequence[str]) -> None:
     """Draw the fronts of several studies, searches, repetitions or runs in one picture."""
     parser = Parser(prog="Train_and_Test.py compare", description=compare.__doc__)

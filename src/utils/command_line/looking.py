@@ -6,17 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from Data_loaders.loaders import make_splits
-from src.models.registry import SavedModel, load_model
+from src.models.compact import CompactNetwork
+from src.models.registry import SavedModel, load_model, save_model
 from src.utils.checked import from_plain
 from src.utils.command_line.options import CompareOptions, DrawOptions
 from src.utils.errors import UserError
-from src.utils.report.console import ConsoleObserver, show_accuracies, show_comparison, show_files, show_rows
+from src.utils.report.console import (
+    ConsoleObserver,
+    show_accuracies,
+    show_comparison,
+    show_compression,
+    show_files,
+    show_rows,
+)
 from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison
 from src.utils.report.style import pictures_as
 from src.utils.runs.config import ROOT, RunConfig
 from src.utils.runs.problem import architecture_for, load_dataset, torch_device
+from src.utils.sparsity.compress import compress
+from src.utils.sparsity.figures import compare as compare_networks
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.study.compare import compare
 from src.utils.training.arithmetic import run_arithmetic
@@ -32,10 +44,29 @@ def test_model(path: Path, places: Mapping[str, Any]) -> None:
     if saved.architecture != architecture_for(config, dataset):
         raise UserError(f"{path} holds another network than {dataset.name} is for: train the model again")
     splits, network = make_splits(dataset, torch_device(config)), saved.network.to(torch_device(config))
-    layers = network.growl_layers(skip_layer)
+    layers = {} if isinstance(network, CompactNetwork) else network.growl_layers(skip_layer)
     test, validation = evaluate(network, splits.test), evaluate(network, splits.validation)
     show_accuracies(dataset.task_names, test.accuracy, validation.accuracy)
-    show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
+    if layers:
+        show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
+
+
+@run_arithmetic()
+def compress_model(path: Path, places: Mapping[str, Any]) -> None:
+    """Write a smaller network with the same answers beside a saved one, and show both, on the validation images."""
+    saved = load_model(path)
+    if isinstance(saved.network, CompactNetwork):
+        raise UserError(f"{path} is compressed already")
+    config, _ = _trained_on(path, saved, places)
+    images = make_splits(load_dataset(config, ConsoleObserver(quiet=False)), torch.device("cpu")).validation.images
+    found = compress(saved.network, images[:2])
+    compact = CompactNetwork(found.program, found.state, found.modules).eval()
+    small = path.with_name(f"{path.stem}_compressed.pth")
+    save_model(small, compact, saved.architecture, saved.parameters, saved.results)
+    show_compression(compare_networks(saved.network, compact, images))
+    for name, why in found.left.items():
+        print(f"left as it is: {name}: {why}")
+    show_files([small])
 
 
 def _trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:

@@ -11,8 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from src.utils.runs.results import Results
+from src.utils.sparsity.figures import Comparison
 from src.utils.sparsity.metrics import RowCounts
-from src.utils.study.compare import Comparison
+from src.utils.study.compare import Comparison as FrontComparison
 from src.utils.study.pareto_study import Study
 from src.utils.study.repeat import statistics_of
 from src.utils.study.sweep import Outcome, SweepObserver
@@ -122,6 +123,18 @@ def show_rows(counts: RowCounts) -> None:
     print(f"{'parameter sharing':<{_WIDTH}}  {counts.parameter_sharing:11.2f}")
 
 
+def show_compression(found: Comparison) -> None:
+    """Print size and speed of a network before and after its compression."""
+    print(f"\n{'':<{_WIDTH}}  {'dense':>12}  {'compressed':>12}")
+    for name in ("parameters", "bytes", "multiply_adds"):
+        before, after = getattr(found.dense, name), getattr(found.compressed, name)
+        print(f"{name.replace('_', '-'):<{_WIDTH}}  {before:>12,}  {after:>12,}")
+    for size, before in found.dense.latency_ms.items():
+        print(f"{f'ms for {size} images':<{_WIDTH}}  {before:>12.3f}  {found.compressed.latency_ms[size]:>12.3f}")
+    same = "the same class for every validation image" if found.same_predictions else "NOT the same classes"
+    print(f"{same}; outputs differ by at most {found.max_difference:.1e}")
+
+
 def show_search(outcome: Outcome, files: Iterable[Path]) -> None:
     """Print a line per candidate, the best one marked, and the names of the files."""
     print("\nvalidation accuracy, %: " + ", ".join(outcome.results[0].task_names))
@@ -159,7 +172,7 @@ def show_study(study: Study, files: Iterable[Path]) -> None:
     show_files([outcome.folder / "front.csv", outcome.folder / "study.json", *files])
 
 
-def show_comparison(comparison: Comparison, files: Iterable[Path]) -> None:
+def show_comparison(comparison: FrontComparison, files: Iterable[Path]) -> None:
     """Print a line per folder, and the names of the files."""
     width = max(len(item.label) for item in comparison.compared)
     columns = "points  on front  hypervolume: losses    errors  mean test accuracy of the best on validation"

@@ -29,6 +29,21 @@ def zero_rows(rows: Tensor) -> Tensor:
     return ~(rows != 0).any(dim=1)
 
 
+def row_labels(rows: Tensor) -> Tensor:
+    """Numbers 0, 1, ... of the different nonzero rows in the order of their first turn, -1 for zero rows; shape (n,).
+
+    Rows with the same number are equal in every entry.
+    """
+    labels = torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
+    nonzero = (~zero_rows(rows)).nonzero().flatten()
+    if len(nonzero):
+        _, inverse = torch.unique(rows[nonzero], dim=0, return_inverse=True)
+        first = torch.full((int(inverse.max()) + 1,), len(nonzero), device=rows.device)
+        first.scatter_reduce_(0, inverse, torch.arange(len(nonzero), device=rows.device), "amin")
+        labels[nonzero] = first.argsort().argsort()[inverse]
+    return labels
+
+
 def cap_zero_rows(before: Tensor, after: Tensor, max_rate: float) -> Tensor:
     """Give rows back so that at most the share ``max_rate`` of all rows is zero.
 
