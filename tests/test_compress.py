@@ -368,6 +368,30 @@ def test_no_joined_convolution_is_larger_than_what_memory_is_kept_for() -> None:
         torch.testing.assert_close(got, wanted)
 
 
+class Nested(nn.Module):
+    """Two pairs of convolutions that can be joined, the second behind a slice of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outer = nn.ModuleList(nn.Conv2d(1, 3, 3) for _ in range(2))
+        self.inner = nn.ModuleList(nn.Conv2d(3, 4, 3) for _ in range(2))
+        self.linear = nn.ModuleList(nn.Linear(features, 2) for features in (4 * 16, 4 * 16, 3 * 36))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        first, last = (torch.relu(conv(x)) for conv in self.outer)
+        features = [*(torch.relu(conv(first)) for conv in self.inner), last]
+        return [linear(torch.flatten(value, 1)) for linear, value in zip(self.linear, features, strict=True)]
+
+
+def test_convolutions_behind_a_joined_one_are_joined() -> None:
+    torch.manual_seed(0)
+    network, x = Nested(), torch.randn(3, 1, 8, 8)
+    found = compress(network, x)
+    assert sum(step.op == "conv2d" for step in found.program.steps) == 2
+    for wanted, got in zip(outputs(network, x), outputs(compact(found), x), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 # Files --------------------------------------------------------------------------------------------------------------
 
 

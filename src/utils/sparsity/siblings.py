@@ -33,15 +33,16 @@ class _Branch:
 def join_siblings(graph: Graph) -> None:
     """Join convolutions of the same input and geometry, with the steps after them that are the same.
 
-    Linear layers behind a flatten read all features, with zeros where the others' are;
-    :func:`~src.utils.sparsity.ties.merge_rows` then takes the features they need. Any other reader gets a slice of the
-    channels, which it may have to copy: at most one does.
+    All of them have a bias, or none has. Linear layers behind a flatten read all features, with zeros where the others'
+    are; :func:`~src.utils.sparsity.ties.merge_rows` then takes the features they need. Any other reader gets a slice of
+    the channels, which it may have to copy: at most one does.
     """
     groups: dict[tuple[object, ...], list[Step]] = {}
     for step in graph.steps.values():
         if step.op == "conv2d" and not graph.rigid(step):
-            kernel = tuple(graph.tensors[step.name]["weight"].shape[2:])
-            groups.setdefault((step.inputs, kernel, *sorted(step.options.items())), []).append(step)
+            own = graph.tensors[step.name]
+            kind = (step.inputs, tuple(own["weight"].shape[2:]), "bias" in own, *sorted(step.options.items()))
+            groups.setdefault(kind, []).append(step)
     for steps in groups.values():
         branches = sorted((_branch(graph, step) for step in steps), key=lambda branch: bool(branch.linear))
         others = [branch for branch in branches if not branch.linear]
@@ -91,11 +92,8 @@ def _join(graph: Graph, branches: list[_Branch], length: int) -> None:
     first, old = branches[0].steps[0], [branch.steps[0].name for branch in branches]
     own = [graph.tensors[name] for name in old]
     widths = [len(tensors["weight"]) for tensors in own]
-    biases = [
-        tensors.get("bias", torch.zeros(width, dtype=torch.float64)) for tensors, width in zip(own, widths, strict=True)
-    ]
-    tensors = {"weight": torch.cat([tensors["weight"] for tensors in own]), "bias": torch.cat(biases)}
-    name = first.inputs[0]
+    tensors = {key: torch.cat([tensors[key] for tensors in own]) for key in own[0]}
+    name = graph.steps[first.name].inputs[0]  # may have changed since by an earlier join
     for step in branches[0].steps[:length]:
         shape = (sum(widths), *graph.shapes[step.name][1:])
         name = graph.add(f"{step.name}_joined", step.op, (name,), shape, tensors, **step.options)
