@@ -173,7 +173,7 @@ class Branches(nn.Module):
     ) -> None:
         super().__init__()
         self.a, self.b, self.factor = a, b, factor
-        features = heads[0].in_features
+        (features,) = {head.in_features for head in heads if isinstance(head, nn.Linear)}
         self.wide = nn.Linear(2 * features, features)
         self.gate = nn.Linear(features, features)
         self.gain = nn.Parameter(torch.randn(features))
@@ -248,6 +248,7 @@ def test_what_became_of_the_layers_is_told(splits: Splits) -> None:
             assert found.layers[name].different == int(labels.max()) + 1
         assert found.layers[name].inputs == len(labels)
     first, second = found.layers["trunk.0"], found.layers["trunk.3"]
+    assert isinstance(network.trunk, nn.Sequential)
     assert first.kept == second.read == int((row_labels(to_rows(network.trunk[3].weight)) >= 0).sum())
 
 
@@ -319,7 +320,8 @@ class Odd(nn.Module):
         x = self.strange(self.first(x))
         x = self.grouped(x.view(x.size(0), 8, 1, 1)).flatten(1)
         x = self.twice(torch.relu(self.twice(x)))
-        return self.last(x)
+        last: Tensor = self.last(x)
+        return last
 
 
 def test_what_is_not_supported_is_left_and_named(tmp_path: Path) -> None:
