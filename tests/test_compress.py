@@ -249,7 +249,9 @@ def test_what_became_of_the_layers_is_told(splits: Splits) -> None:
         assert found.layers[name].inputs == len(labels)
     first, second = found.layers["trunk.0"], found.layers["trunk.3"]
     assert isinstance(network.trunk, nn.Sequential)
-    assert first.kept == second.read == int((row_labels(to_rows(network.trunk[3].weight)) >= 0).sum())
+    weight = network.trunk[3].weight
+    assert isinstance(weight, Tensor)
+    assert first.kept == second.read == int((row_labels(to_rows(weight)) >= 0).sum())
 
 
 def test_the_stored_columns_make_the_weights_of_the_network() -> None:
