@@ -8,7 +8,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from src.utils.errors import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, TERMINATED, UserError
@@ -32,11 +33,10 @@ class Terminated(KeyboardInterrupt):
 
 def exit_code(work: Callable[[], None]) -> int:
     """Run ``work``; bad input ends in one line and exit code 2, an interruption in 130, SIGTERM in 143."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
     try:
-        work()
-        sys.stdout.flush()
+        with _terminable():
+            work()
+            sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -48,6 +48,19 @@ def exit_code(work: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises :class:`Terminated`; what it did before is put back afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
