@@ -22,6 +22,8 @@ from src.utils.training import engine
 
 FIRST, SECOND = "k0_0.25_0.75", "k0_0.5_0.5"
 """Names of the trials that something happens to."""
+SECONDS = 120
+"""The longest that anything is waited for."""
 
 
 def script_with(folder: Path, call: str) -> Path:
@@ -63,14 +65,21 @@ def before_each_epoch(what: Callable[[Path, int], None]) -> None:
 
 def wait_for_go(folder: Path, epochs: int) -> None:
     """Hold the training after its first epoch until the test gives the sign."""
-    while epochs and not (folder.parent / "go").exists():
-        time.sleep(0.02)
+    wait_until(lambda: not epochs or (folder.parent / "go").exists())
 
 
 def wait_for_another_process(folder: Path, epochs: int) -> None:
     """Hold the training until another process wants the same run."""
-    while len(list(folder.glob("started*"))) < 2:
+    wait_until(lambda: len(list(folder.glob("started*"))) > 1)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait, but not for ever: what hangs should fail."""
+    for _ in range(50 * SECONDS):
+        if condition():
+            return
         time.sleep(0.02)
+    raise TimeoutError("waited in vain")
 
 
 def be_killed(folder: Path, epochs: int) -> None:

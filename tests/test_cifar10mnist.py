@@ -768,5 +768,5 @@ def test_help_explains_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     assert left.value.code == 0
     screen = capsys.readouterr().out
     assert "half transparent MNIST digit" in screen
-    for flag in ("--data-dir", "--variant", "--seed", "--output-dir", "50000", "60000", "123"):
+    for flag in ("--data-dir", "--variant", "--seed", "--output-dir", "50000", "60000", "[0]"):
         assert flag in screen

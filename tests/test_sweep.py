@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -39,19 +38,19 @@ from tests.conftest import one_line, short
 from tests.processes import (
     FIRST,
     SECOND,
+    SECONDS,
     be_killed,
     break_down,
     script_that,
     wait_for_another_process,
     wait_for_go,
+    wait_until,
 )
 from tests.test_scripts import run as run_script
 
 ONE, TWO = Workers(), Workers(jobs=2)
 TINY = short(w=(0.0, 0.4, 0.6), num_batchEpoch=3, max_iter=2, num_epochs=1)
 VECTORS: list[Candidate] = [{"w": (0.0, 0.25, 0.75)}, {"w": (0.0, 0.5, 0.5)}]
-SECONDS = 120
-"""The longest that anything is waited for."""
 
 
 class Listener(SweepObserver):
@@ -138,14 +137,6 @@ def interrupt_first(trial: Trial, folder: Path) -> Run:
         train_run(run, Stop())
     assert (run.folder / "checkpoint.pt").exists()
     return run
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(20 * SECONDS):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
 
 
 def nobody_trains(folder: Path) -> bool:

@@ -76,6 +76,7 @@ def go_on(request: Request[RunOptions]) -> None:
 
 def repeat_training(request: Request[RepeatOptions]) -> None:
     """Train the same from several seeds; show mean and standard deviation."""
+    check_run(request.config, request.parameters)  # before data are loaded
     outcome = repeat(basis_of(request), request.options.repetitions)
     show_repetitions(outcome, draw_repetitions(outcome))
     leave_if_failed(outcome)
@@ -83,6 +84,7 @@ def repeat_training(request: Request[RepeatOptions]) -> None:
 
 def search_preferences(request: Request[SearchOptions]) -> None:
     """Train a network for each of a family of preference vectors and keep the best."""
+    check_run(request.config, request.parameters)  # before data are loaded
     tasks, resolution = request.parameters.tasks, request.options.resolution
     vectors = preference_family(request.options.k0, tasks, 1 if tasks == 1 and resolution is None else resolution)
     basis = basis_of(request)

@@ -143,6 +143,8 @@ def read_results(folder: Path) -> Results:
     path = folder / RESULTS
     try:
         return _results(folder, json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no finished run (no {RESULTS})") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged or of another version: delete {folder} and start again") from error
 

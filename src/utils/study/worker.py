@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -73,4 +74,5 @@ def end_with_starter() -> None:
             pass
         _thread.interrupt_main()
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background work deaf to interruptions
     threading.Thread(target=watch, daemon=True).start()
