@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -143,33 +145,34 @@ def test_no_checkpoint_is_left_after_a_finished_run(finished: tuple[Path, str]) 
     assert not list(finished[0].rglob("*.partial"))
 
 
-def test_same_seed_gives_the_same_results_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("first", "second"):
-        assert run(monkeypatch, "--demo", "--quiet", "--output-dir", str(tmp_path / name), *SHORT) == 0
-    assert results_of(tmp_path / "first") == results_of(tmp_path / "second")
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """Output folder, screen and notes of the same run in this process, with --quiet."""
+    output, screen, notes = tmp_path_factory.mktemp("again"), io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(screen), redirect_stderr(notes):
+        assert run(patch, "--demo", "--quiet", "--output-dir", str(output), *SHORT) == 0
+    return output, screen.getvalue(), notes.getvalue()
 
 
-def test_quiet_shows_the_table_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "--demo", "--quiet", "--output-dir", str(tmp_path), *SHORT) == 0
-    screen = capsys.readouterr()
-    assert screen.out.lstrip().startswith("test accuracy")
-    assert all(line.startswith("note: ") for line in screen.err.splitlines())
+def test_same_seed_gives_the_same_results_file(finished: tuple[Path, str], again: tuple[Path, str, str]) -> None:
+    assert results_of(again[0]) == results_of(finished[0])
 
 
-def test_a_run_leaves_the_arithmetic_of_the_process_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "--demo", "--quiet", "--output-dir", str(tmp_path), *SHORT) == 0
+def test_quiet_shows_the_table_and_notes_only(again: tuple[Path, str, str]) -> None:
+    _, screen, notes = again
+    assert screen.lstrip().startswith("test accuracy")
+    assert "epoch 1" not in screen
+    assert all(line.startswith("note: ") for line in notes.splitlines())
+
+
+def test_a_run_leaves_the_arithmetic_of_the_process_as_it_was(again: tuple[Path, str, str]) -> None:
     assert not torch.are_deterministic_algorithms_enabled()
     assert float(torch.tensor(1e-40) * 1) > 0  # denormal numbers are not flushed
 
 
 def test_interrupted_run_is_continued_to_the_same_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "--demo", "--output-dir", str(tmp_path / "undisturbed"), *SHORT) == 0
     original = engine.Trainer._epoch
 
     def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
@@ -185,7 +188,7 @@ def test_interrupted_run_is_continued_to_the_same_results(
     assert run_script(monkeypatch, "Train_and_Test.py", "draw", str(folder)) == 2
     assert capsys.readouterr().err == f"error: {folder} holds no finished run (no results.json)\n"
     assert run(monkeypatch, "--resume", str(folder)) == 0
-    assert results_of(tmp_path / "continued") == results_of(tmp_path / "undisturbed")
+    assert results_of(tmp_path / "continued") == results_of(finished[0])
     assert run(monkeypatch, "--resume", str(folder)) == 2
     assert "is finished" in capsys.readouterr().err
     assert run(monkeypatch, "--resume", "nowhere") == 2

@@ -107,13 +107,13 @@ def basis_in(
 
 
 def sweep(basis: Basis, count: int = 2) -> Outcome:
-    """A sweep over the first of the vectors above."""
-    return run_sweep("search", "sweep", basis, basis.trials(VECTORS[:count]))
+    """A search over the first of the vectors above."""
+    return search(basis, VECTORS[:count])
 
 
 def folder_of(basis: Basis, count: int = 2) -> Path:
-    """Where that sweep puts its files."""
-    return basis.config.logs / f"sweep_{fingerprint(basis.trials(VECTORS[:count]), basis.data)}"
+    """Where that search puts its files."""
+    return basis.config.logs / f"search_HPS_MultiDigits_{fingerprint(basis.trials(VECTORS[:count]), basis.data)}"
 
 
 def figures(results: Results) -> Results:
@@ -274,7 +274,7 @@ def test_a_trial_whose_checkpoint_cannot_be_read_is_started_anew(
 def test_a_trial_that_fails_concerns_no_other_and_is_tried_by_the_next_command(
     tmp_path: Path, digits: MultiTaskDataset, undisturbed: dict[str, Results]
 ) -> None:
-    basis = basis_in(tmp_path, digits, replace(ONE, script=script_that(tmp_path, break_down)))
+    basis = basis_in(tmp_path, digits, replace(TWO, script=script_that(tmp_path, break_down)))
     outcome = sweep(basis)
     assert all_figures(outcome) == {SECOND: undisturbed[SECOND]}
     output = outcome.folder / FIRST / "output.txt"
@@ -282,7 +282,7 @@ def test_a_trial_that_fails_concerns_no_other_and_is_tried_by_the_next_command(
     assert "Traceback" in output.read_text()
     assert read_outcome(outcome.folder) == outcome
     listener = Listener()
-    again = sweep(replace(basis, workers=ONE, observer=listener))
+    again = sweep(replace(basis, workers=TWO, observer=listener))
     assert listener.messages == [f"going on in {outcome.folder}: 1 of 2 trainings are done"]
     assert all_figures(again) == undisturbed
     assert again.failures == ()
@@ -353,15 +353,12 @@ def ignore_interruptions() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@pytest.mark.parametrize("prepare", [None, ignore_interruptions], ids=["in front", "in the background"])
-def test_a_process_of_a_sweep_ends_when_its_standard_input_does(
-    prepare: Callable[[], None] | None, tmp_path: Path
-) -> None:
+def test_a_process_of_a_sweep_ends_when_its_standard_input_does(tmp_path: Path) -> None:
     (trial,) = trials_of(config_in(tmp_path), TINY, VECTORS[:1])
     run = Run.among_many(trial.config, trial.parameters, tmp_path / "sweep" / trial.name)
     run.save()
     command = [sys.executable, str(script_that(tmp_path, wait_for_go)), "--resume", str(run.folder), "--worker"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=prepare) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=ignore_interruptions) as process:
         assert process.stdin is not None
         wait_until((run.folder / "history.csv").exists)
         assert process.poll() is None
@@ -616,19 +613,22 @@ def test_repetition_r_depends_on_its_seed_only_and_more_of_them_take_over_what_t
         repeat(basis_in(tmp_path, digits), 0)
 
 
-def test_search_takes_any_parameters_and_reports_what_failed(tmp_path: Path, digits: MultiTaskDataset) -> None:
-    candidates: list[Candidate] = [{"lr": 1e-3}, {"lr": 1e30}, {"lr": 1e-2, "w": (0.0, 0.5, 0.5)}]
-    basis = basis_in(tmp_path, digits, TWO)
-    outcome = search(basis, candidates)
-    assert [point.candidate for point in outcome.points] == [candidates[0], candidates[2]]
+def test_search_leaves_a_table_and_the_model_of_the_best(swept: tuple[Basis, Outcome, Listener]) -> None:
+    basis, outcome, _ = swept
+    assert [point.candidate for point in outcome.points] == VECTORS
     assert outcome.points[outcome.best].results.merit == max(results.merit for results in outcome.results)
-    assert [failure.name for failure in outcome.failures] == ["lr1e+30"]
-    assert "training diverged in epoch 1" in outcome.failures[0].reason
-    assert "lower lr, 1e+30 now" in outcome.failures[0].reason
-    table = (outcome.folder / "search.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in table] == ["lr", "0.001", "0.01"]
+    header, *rows = (outcome.folder / "search.csv").read_text().splitlines()
+    assert header.startswith("k_0,k_1,k_2,validation_accuracy_1,validation_accuracy_2,test_accuracy_1,")
+    assert [row.split(",")[:3] for row in rows] == [["0.0", "0.25", "0.75"], ["0.0", "0.5", "0.5"]]
     kept = load_model(keep_best(basis, outcome))
     assert kept.results["validation_accuracy"] == list(outcome.results[outcome.best].validation_accuracy)
+
+
+def test_search_says_why_no_candidate_could_be_trained(tmp_path: Path, digits: MultiTaskDataset) -> None:
+    reason = r"training diverged in epoch 1 \(.*\): lower lr, 1e\+30 now"
+    with pytest.raises(UserError, match=f"^none of 1 trainings could be finished: {reason}$") as error:
+        search(basis_in(tmp_path, digits), [{"lr": 1e30}])
+    one_line(error)
 
 
 @pytest.mark.parametrize(
