@@ -81,12 +81,14 @@ def test_without_k0_the_sparsity_objective_has_no_gradient(splits: Splits) -> No
 def test_gradient_is_the_one_of_the_weighted_terms(splits: Splits) -> None:
     trainer = make_trainer(splits, epsilon=0.0)
     images, labels = splits.train.images[:20], splits.train.labels[:20]
-    trainer.method.backward(trainer.model, images, labels)
+    method = chebyshev(trainer)
+    before = method.lam.clone()
+    method.backward(trainer.model, images, labels)
     found = gradients(trainer)
     with torch.no_grad():
-        method = chebyshev(trainer)
         c = method.terms(method.objectives(trainer.model(images), labels))
-        v = (method.lam + method.mu * c).double()
+        mu = method.mu / c.max()  # after one batch the average is its terms, their noise unknown
+        v = (before + mu * c).double()
         low, high = v.min() - 1, v.max()  # the weights max(0, v - s) sum to 1 for one s: bisection
         for _ in range(100):
             middle = (low + high) / 2
@@ -99,17 +101,8 @@ def test_gradient_is_the_one_of_the_weighted_terms(splits: Splits) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_multipliers_do_not_depend_on_the_number_of_batches(splits: Splits) -> None:
-    def multipliers(batch_size: int) -> torch.Tensor:
-        trainer = make_trainer(splits, w=(0.0, 0.3, 0.7), batch_size=batch_size, lr=1e-12, max_iter=1, mu=5.0)
-        train(trainer)
-        return chebyshev(trainer).lam
-
-    torch.testing.assert_close(multipliers(20), multipliers(300), rtol=1e-4, atol=1e-5)
-
-
 def test_multipliers_move_stay_on_the_simplex_and_skip_objectives_without_preference(splits: Splits) -> None:
-    trainer = make_trainer(splits, w=(0.0, 0.1, 0.9))
+    trainer = make_trainer(splits, w=(0.0, 0.1, 0.9), rho=1.5)
     kept = train(trainer).best.record
     lam = chebyshev(trainer).lam
     assert lam[0] == 0
@@ -117,7 +110,6 @@ def test_multipliers_move_stay_on_the_simplex_and_skip_objectives_without_prefer
     torch.testing.assert_close(lam.sum(), torch.tensor(1.0))
     parameters = trainer.parameters  # mu is that of the iteration the kept model comes from
     assert float(chebyshev(trainer).mu) == pytest.approx(parameters.mu * parameters.rho ** (kept.iteration - 1))
-    assert trainer.history[-1].details["mu"] == pytest.approx(parameters.mu * parameters.rho)
 
 
 def test_larger_k0_gives_a_smaller_penalty_or_more_zero_rows(splits: Splits) -> None:

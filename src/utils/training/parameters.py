@@ -13,7 +13,7 @@ from src.utils.checked import CHECKED, Checked, fields_of
 from src.utils.errors import UserError
 
 SMALLEST_MU, LARGEST_MU = 1e-10, 1e4
-"""Beyond the largest mu, lambda + mu c has too few of float32's digits left for weights that sum to 1."""
+"""Beyond the largest mu, lambda + mu c of terms up to 1 has too few of float32's digits left for weights that sum to 1."""
 
 
 class Mode(Enum):
@@ -81,13 +81,13 @@ class TrainingParameters(Checked):
         default="cross_entropy", description="loss of a task"
     )
     mu: float = Field(
-        default=1.0,
+        default=10.0,
         ge=SMALLEST_MU,
         le=LARGEST_MU,
-        description="penalty coefficient of the augmented Lagrangian at the start",
+        description="penalty coefficient of the augmented Lagrangian at the start, over the largest term",
     )
     rho: float = Field(
-        default=2.0, ge=1, description=f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}"
+        default=1.0, ge=1, description=f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}"
     )
     t_update: Literal["exact", "optimizer"] = Field(
         default="exact", description="how t is found: exact (closed form) or optimizer (trained like a weight)"
