@@ -110,8 +110,14 @@ def test_history_has_a_row_per_epoch(finished: tuple[Path, str]) -> None:
 
 
 def test_pictures_can_be_opened(finished: tuple[Path, str]) -> None:
-    pictures = sorted(finished[0].glob("Images/MultiDigits/*.png"))
-    assert len(pictures) == 4
+    names = ("diagram", "rows", "samples", "training")
+    copies = sorted(finished[0].glob("Images/MultiDigits/*.png"))
+    (fingerprint,) = {path.name.split("_")[-2] for path in copies}
+    assert [path.name for path in copies] == [
+        f"Example_MDMTN_MM_withSparsity_{fingerprint}_{name}.png" for name in names
+    ]
+    pictures = [only(finished[0], f"logs/*/*/{name}.png") for name in names]
+    assert [path.read_bytes() for path in pictures] == [path.read_bytes() for path in copies]
     for picture in pictures:
         with Image.open(picture) as image:
             image.verify()
