@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,14 +86,17 @@ def test_the_fingerprint_is_of_what_is_run_not_of_where_and_when(tmp_path: Path)
     first = Run.new(config, parameters)
     assert first.fingerprint is not None
     assert len(first.fingerprint) == 6
-    places = {"output_dir": str(tmp_path), "data_dir": str(tmp_path), "main_dir": "elsewhere", "script": "other"}
+    places: dict[str, Any] = {
+        "output_dir": str(tmp_path),
+        "data_dir": str(tmp_path),
+        "main_dir": "elsewhere",
+        "script": "other",
+    }
     assert Run.new(replace(config, **places), parameters).fingerprint == first.fingerprint
-    others = {
-        Run.new(replace(config, **change), parameters).fingerprint
-        for change in ({"seed": 1}, {"data_seed": 1}, {"task": 1}, {"architecture": "MDMTN"}, {"dataset": "x"})
-    }
-    others |= {
-        Run.new(config, parameters.changed(**change)).fingerprint
-        for change in ({"lr": 1e-3}, {"num_model": 1}, {"w": (1e-3, 0.3, 0.699)})
-    }
+    configured: list[dict[str, Any]] = [
+        *({"seed": 1}, {"data_seed": 1}, {"task": 1}, {"architecture": "MDMTN"}, {"dataset": "x"})
+    ]
+    trained: list[dict[str, Any]] = [{"lr": 1e-3}, {"num_model": 1}, {"w": (1e-3, 0.3, 0.699)}]
+    others = {Run.new(replace(config, **change), parameters).fingerprint for change in configured}
+    others |= {Run.new(config, parameters.changed(**change)).fingerprint for change in trained}
     assert len(others | {first.fingerprint}) == 9

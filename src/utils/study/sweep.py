@@ -19,7 +19,7 @@ from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, files_beginning, write_json
 from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
-from src.utils.runs.problem import check_run
+from src.utils.runs.problem import check_reference_point, check_run
 from src.utils.runs.results import Results, read_results
 from src.utils.study.trials import Candidate, Trial, fingerprint, shown_name, shown_value, trials_of
 from src.utils.study.worker import POLL_SECONDS
@@ -145,6 +145,8 @@ def run_sweep(
     config, observer = basis.config, basis.observer
     folder = config.logs / f"{label}_{fingerprint(identity or trials, basis.data)}"
     runs = _runs(folder, trials)
+    for trial in trials:
+        check_reference_point(trial.parameters, *_tasks_of(trial, basis.data))
     for place in (folder, config.images, config.root / config.mod_logdir):
         check_writable(place)
     _announce(folder, label, runs, observer)
@@ -197,6 +199,14 @@ def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
         check_run(trial.config, trial.parameters)
         runs.append(Run.among_many(replace(trial.config, model=model), trial.parameters, folder / trial.name))
     return runs
+
+
+def _tasks_of(trial: Trial, data: MultiTaskDataset) -> tuple[Sequence[int], Sequence[str]]:
+    """Numbers of classes and names of the tasks that a trial trains."""
+    task = trial.config.task
+    if task is None or len(data.num_outs) == 1:
+        return data.num_outs, data.task_names
+    return data.num_outs[task : task + 1], data.task_names[task : task + 1]
 
 
 def _announce(folder: Path, label: str, runs: Sequence[Run], observer: SweepObserver) -> None:

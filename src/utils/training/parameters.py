@@ -148,6 +148,11 @@ class TrainingParameters(Checked):
         return self.w[0] > 0
 
     @property
+    def uses_reference(self) -> bool:
+        """Whether the method measures objectives from the reference point a."""
+        return "Chebyshev" in self.method
+
+    @property
     def mode(self) -> Mode:
         """What the training does."""
         if not self.Sparsity_study:
