@@ -9,7 +9,7 @@ from typing import Any
 from Data_loaders.registry import dataset_entry
 from src.models.names import check_architecture
 from src.utils.checked import from_plain
-from src.utils.command_line.flags import add_flags
+from src.utils.command_line.help import add_flags
 from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser
 from src.utils.errors import UserError

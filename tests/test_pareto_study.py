@@ -64,11 +64,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_leaves_its_files(finished: Path) -> None:
     study = study_in(finished)
     assert {path.name for path in study.iterdir() if path.is_file()} == {
-        *("front.csv", "study.json", "report.md", "sweep.json", model_in(finished).name)
+        *("front.csv", "study.json", "report.md", "sweep.json", model_in(finished).name),
+        *("losses.png", "accuracies.png", "curves.png"),
     }
-    pictures = {path.name for path in (finished / "Images" / "MultiDigits").glob("Pareto_front_study_*")}
-    stem = SCRIPT.removesuffix(".py")
-    assert {f"{stem}_{what}.png" for what in ("losses", "accuracies", "curves")} <= pictures
+    pictures = {path.name for path in (finished / "Images" / "MultiDigits").glob("pareto_*")}
+    assert pictures == {f"{study.name}_{what}.png" for what in ("losses", "accuracies", "curves")}
     assert len(list(study.glob("*/results.json"))) == 3
 
 
@@ -137,8 +137,9 @@ def test_pictures_and_report_are_made_anew_from_the_files_alone(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_in(finished)
-    made = [path for path in before if path.name == "report.md" or path.name.startswith(SCRIPT.removesuffix(".py"))]
-    assert len(made) == 4
+    copies = (finished / "Images" / "MultiDigits").glob("pareto_*.png")
+    made = [*study_in(finished).glob("*.png"), *copies, study_in(finished) / "report.md"]
+    assert len(made) == 7
     for path in made:
         path.unlink()
     assert run(monkeypatch, "Train_and_Test.py", "draw", str(study_in(finished))) == 0
@@ -148,7 +149,7 @@ def test_pictures_and_report_are_made_anew_from_the_files_alone(
     assert {path: after[path] for path in before} == before
     new = set(after) - set(before)  # the study itself draws nothing of its single runs
     runs = [path.parent for path in study_in(finished).glob("*/results.json")]
-    assert new == {run / f"run_{kind}.png" for run in runs for kind in ("training", "rows")}
+    assert new == {run / f"{kind}.png" for run in runs for kind in ("training", "rows")}
 
 
 def test_a_finished_study_is_not_trained_again_and_another_parameter_starts_a_new_one(
@@ -216,7 +217,7 @@ def test_several_k0_make_a_picture_in_three_dimensions_and_a_demonstration_the_m
     study = [*SHORT[:-1], "2", "--k0", "0.01", "0.1", "--output-dir", str(tmp_path), "--quiet"]
     script = "Pareto_front_study_HPS_MM.py"
     assert run(monkeypatch, script, *study) == 0
-    assert (tmp_path / "Images" / "MultiDigits" / f"{script.removesuffix('.py')}_3d.png").is_file()
+    assert (study_in(tmp_path) / "3d.png").is_file()
     assert [row["k_0"] for row in table_of(tmp_path)] == ["0.01", "0.1"]
     assert len(list(tmp_path.glob("src/Sparse_models/*.pth"))) == 3  # two were there, one was made
     assert run(monkeypatch, SCRIPT, "--k0", "0.5", "--data-dir", "none", "--output-dir", str(tmp_path)) == 2

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from src.utils.checked import from_plain
-from src.utils.command_line.flags import Plan, Request, add_flags, read_flags
+from src.utils.command_line.flags import Plan, Request, read_flags
+from src.utils.command_line.help import add_flags
 from src.utils.command_line.options import (
     CompareOptions,
     DrawOptions,

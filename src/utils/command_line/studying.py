@@ -11,7 +11,7 @@ from src.utils.command_line.training import basis_of, leave_if_failed, workers_o
 from src.utils.errors import UserError
 from src.utils.report.console import ConsoleObserver, ConsoleSweepObserver, show_study
 from src.utils.report.study_report import report_study
-from src.utils.runs.problem import check_run
+from src.utils.runs.problem import check_reference_point, check_run, load_dataset
 from src.utils.runs.run import start_or_go_on
 from src.utils.study.pareto_study import Boxes, pareto_study
 from src.utils.study.preference_vectors import preference_family
@@ -59,6 +59,8 @@ def _start_models(request: Request[StudyOptions], observer: SweepObserver) -> li
 
 def _make_demo_model(request: Request[StudyOptions], k0: float) -> None:
     """Train the sparse network that a demonstration of the study starts from."""
+    data = load_dataset(request.config, ConsoleObserver(quiet=True))
+    check_reference_point(request.parameters, data.num_outs, data.task_names)  # of the study, before there is work
     k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
     parameters = TrainingParameters(**replace(request.plan, k=k, defaults={}, in_demo={}).parameters())
     start_or_go_on(request.config, parameters, ConsoleObserver(quiet=request.quiet))

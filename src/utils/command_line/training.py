@@ -51,6 +51,7 @@ def train(request: Request[RunOptions]) -> None:
     """Train one network and test it."""
     if request.plan.k is None:
         raise UserError("the preference vector is missing; give it with --k")
+    check_run(request.config, request.parameters)
     show(train_run(Run.new(request.config, request.parameters), ConsoleObserver(quiet=request.quiet)))
 
 

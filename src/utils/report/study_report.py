@@ -9,6 +9,7 @@ import numpy as np
 
 from src.utils.files import write_text
 from src.utils.report.fronts import draw_curves, draw_front, draw_front_3d
+from src.utils.report.style import keep_copies
 from src.utils.runs.config import HISTORY
 from src.utils.runs.results import read_history
 from src.utils.study.pareto import Front
@@ -20,7 +21,8 @@ def report_study(study: Study) -> list[Path]:
     """Draw all pictures of a study and write its report; returns their files."""
     report = study.outcome.folder / "report.md"
     write_text(report, _report(study))
-    return [report, *_draw(study)]
+    pictures = _draw(study)
+    return [report, *pictures, *keep_copies(pictures, study.outcome.picture_copies)]
 
 
 def _draw(study: Study) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,13 @@ class Comparison:
     table: Path
 
 
-def compare(folders: Sequence[Path], root: Path, name: str, reference: Sequence[float] | None = None) -> Comparison:
+def compare(
+    folders: Sequence[Path],
+    root: Path,
+    name: str,
+    reference: Sequence[float] | None = None,
+    message: Callable[[str], None] = lambda text: None,
+) -> Comparison:
     """Measure the fronts of several folders with one reference point, and write the table of the figures.
 
     Args:
@@ -57,6 +63,7 @@ def compare(folders: Sequence[Path], root: Path, name: str, reference: Sequence[
         name: beginning of their names.
         reference: point that the hypervolumes of the losses are measured from, one number per task; None takes one
             just beyond all points.
+        message: told what is replaced.
 
     Raises:
         UserError: if a folder has no finished run, the data sets or tasks differ, or no point is below the reference.
@@ -78,6 +85,8 @@ def compare(folders: Sequence[Path], root: Path, name: str, reference: Sequence[
         for label, values, wrong, found in zip(_labels(sources, folders), losses, errors, sources, strict=True)
     )
     table = root / "Images" / dataset / f"{name}.csv"
+    if table.exists():
+        message(f"an earlier comparison has this name; replaced: {table} and its pictures; --name keeps both")
     write_csv(table, [_row(item) for item in compared])
     return Comparison(dataset, task_names, compared, table)
 

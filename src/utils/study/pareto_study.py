@@ -115,7 +115,7 @@ def pareto_study(
     models = [{**asdict(start), "path": start.path.name} for start in starts]
     settings = {"starts": models, "boxes": asdict(boxes or Boxes())}
     label = f"pareto_{config.architecture}_{config.dataset}"
-    outcome = run_sweep("study", label, basis, trials, pictures=config.script, settings=settings)
+    outcome = run_sweep("study", label, basis, trials, settings=settings)
     try:
         study = study_of(outcome)
         write_csv(outcome.folder / "front.csv", [_row(study, place) for place in range(len(study.points))])

@@ -46,7 +46,7 @@ class TrainingParameters(Checked):
         description="preference vector k: sparsity, task 1, ..., task m",
     )
     a: tuple[float, ...] = Field(
-        default=(), strict=False, description="reference point, one number per objective; none: zeros"
+        default=(), strict=False, description="reference point, a lower bound of each objective; none: zeros"
     )
     epsilon: float = Field(
         default=1e-4, ge=0, le=1, description="coefficient of the augmentation term of the Chebyshev scalarization"
@@ -146,6 +146,11 @@ class TrainingParameters(Checked):
     def with_sparsity(self) -> bool:
         """Whether the sparsity objective takes part: k_0 > 0."""
         return self.w[0] > 0
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether the method measures objectives from the reference point a."""
+        return "Chebyshev" in self.method
 
     @property
     def mode(self) -> Mode:
