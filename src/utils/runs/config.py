@@ -150,12 +150,18 @@ class Run:
     @property
     def written(self) -> list[Path]:
         """The files it has left, without pictures."""
-        places = [*(self.folder / name for name in (RESULTS, HISTORY, MODEL, SAMPLES)), self.model_copy]
+        files = [self.folder / name for name in (RESULTS, HISTORY, MODEL, SAMPLES)]
+        places = [*files, compressed_file(self.folder / MODEL), self.model_copy]
         return [path for path in places if path and path.exists()]
 
     def picture(self, kind: str) -> Path:
         """File of a picture."""
         return self.pictures.with_name(f"{self.pictures.name}_{kind}.png")
+
+
+def compressed_file(model: Path) -> Path:
+    """Where the compressed network of a model file is kept: beside it."""
+    return model.with_name(f"{model.stem}_compressed.pth")
 
 
 def model_file(config: RunConfig, parameters: TrainingParameters) -> Path:
