@@ -39,7 +39,7 @@ from src.utils.training.engine import evaluate
 def test_model(path: Path, places: Mapping[str, Any]) -> None:
     """Test a saved model on the test data of its data set, where the flags ``places`` say."""
     saved = load_model(path)
-    config, skip_layer = _trained_on(path, saved, places)
+    config, skip_layer = trained_on(path, saved, places)
     dataset = load_dataset(config, ConsoleObserver(quiet=False))
     if saved.architecture != architecture_for(config, dataset):
         raise UserError(f"{path} holds another network than {dataset.name} is for: train the model again")
@@ -57,7 +57,7 @@ def compress_model(path: Path, places: Mapping[str, Any]) -> None:
     saved = load_model(path)
     if isinstance(saved.network, CompactNetwork):
         raise UserError(f"{path} is compressed already")
-    config, _ = _trained_on(path, saved, places)
+    config, _ = trained_on(path, saved, places)
     images = make_splits(load_dataset(config, ConsoleObserver(quiet=False)), torch.device("cpu")).validation.images
     compact, found, figures = compress_trained(saved.network, images, SECONDS)
     small = compressed_file(path)
@@ -68,7 +68,7 @@ def compress_model(path: Path, places: Mapping[str, Any]) -> None:
     show_files([small])
 
 
-def _trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:
+def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:
     """The configuration that names the model's data, and its ``skip_layer``."""
     try:
         data = {name: saved.results[name] for name in ("dataset", "task", "data_seed")}
