@@ -159,6 +159,8 @@ def main(arguments: Sequence[str]) -> None:
     others = {
         "test": commands.test,
         "compress": commands.compress,
+        "export": commands.export,
+        "predict": commands.predict,
         "search": lambda rest: commands.search(plan, rest),
         "compare": commands.compare,
         "draw": commands.draw,

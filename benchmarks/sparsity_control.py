@@ -2,7 +2,8 @@
 
     python -m benchmarks.sparsity_control --data-dir DATA --output-dir OUT --seeds 3 --jobs 2
 
-The tasks share 1 - k0 as 1 : 4, STL trains the first one. Phase 2 retrains the last model of phase 1, however sparse it is.
+The tasks share 1 - k0 as 1 : 4, STL trains the first one. Phase 2 retrains the last model of
+phase 1, however sparse it is.
 """
 
 from __future__ import annotations

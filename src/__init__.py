@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from src.models.hps import HPS
     from src.models.mdmtn import MDMTN
     from src.models.registry import load_model
+    from src.utils.sparsity.compress import compress
     from src.utils.training.parameters import TrainingParameters
     from Train_and_Test import train_and_test
 
-__all__ = ["HPS", "MDMTN", "Splits", "TaskData", "TrainingParameters", "load_model", "train_and_test"]
+__all__ = ["HPS", "MDMTN", "Splits", "TaskData", "TrainingParameters", "compress", "load_model", "train_and_test"]
 
 _HOMES = {
     "HPS": "src.models.hps",
@@ -21,6 +22,7 @@ _HOMES = {
     "Splits": "Data_loaders.loaders",
     "TaskData": "Data_loaders.loaders",
     "TrainingParameters": "src.utils.training.parameters",
+    "compress": "src.utils.sparsity.compress",
     "load_model": "src.models.registry",
     "train_and_test": "Train_and_Test",
 }

@@ -18,7 +18,7 @@ IDS = [" ".join((Path(where[0]).stem, *where[1:], *flags)) for where, flags, _ i
 def command(case: Case, folder: Path) -> list[str]:
     """Script and flags; what would be written goes to the folder."""
     where, flags, _ = case
-    writes = "compare" in flags[:1] or not {"test", "draw", "compress"} & set(flags[:1])
+    writes = "compare" in flags[:1] or not {"test", "draw", "compress", "export", "predict"} & set(flags[:1])
     output = ["--output-dir", str(folder / "out")] if writes and not {"--resume", "--output-dir"} & set(flags) else []
     return [where[0], *where[1:], *flags, *output]
 

@@ -20,6 +20,7 @@ from PIL import Image
 import Data_loaders.sources
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import make_splits
+from src.models.compact import CompactNetwork
 from src.models.registry import load_model
 from src.utils.checked import fields_of
 from src.utils.command_line.options import RunOptions
@@ -54,6 +55,8 @@ def results_of(output: Path) -> dict[str, Any]:
     """The results file of the only run, without times."""
     content = json.loads(only(output, "logs/*/*/results.json").read_text())
     del content["seconds"]
+    for which in ("dense", "compressed"):
+        del content["compression"][which]["latency_ms"]
     return dict(content)
 
 
@@ -89,7 +92,8 @@ def test_results_file_has_every_promised_entry(finished: tuple[Path, str]) -> No
     content = json.loads(only(finished[0], "logs/*/*/results.json").read_text())
     promised = (
         "test_accuracy test_accuracy_mean validation_accuracy objectives weighted_objectives t lambda mu sparsity_rate "
-        "compression_rate parameter_sharing layers reached_min_sparsRate parameters seed device versions seconds"
+        "compression_rate parameter_sharing layers reached_min_sparsRate parameters seed device versions seconds "
+        "compression images"
     )
     assert set(promised.split()) <= set(content)
     assert content["k"] == [0.1, 0.3, 0.6]
@@ -99,6 +103,31 @@ def test_results_file_has_every_promised_entry(finished: tuple[Path, str]) -> No
     rows = sum(layer["rows"] for layer in content["layers"].values())
     zero = sum(layer["rows"] - layer["nonzero"] for layer in content["layers"].values())
     assert content["sparsity_rate"] == pytest.approx(100 * zero / rows)
+
+
+def test_a_sparse_run_ends_with_a_smaller_network_of_the_same_answers(
+    finished: tuple[Path, str], digits: MultiTaskDataset
+) -> None:
+    (folder,), screen = finished[0].glob("logs/*/*"), finished[1]
+    found = json.loads((folder / "results.json").read_text())["compression"]
+    dense, small = (load_model(folder / name).network for name in ("model.pth", "model_compressed.pth"))
+    assert isinstance(small, CompactNetwork)
+    images = make_splits(digits, torch.device("cpu")).validation.images
+    with torch.no_grad():
+        pairs = list(zip(dense(images), small(images), strict=True))
+    assert max(float((a - b).abs().max()) for a, b in pairs) == pytest.approx(found["max_difference"], abs=1e-5)
+    assert all(torch.equal(a.argmax(1), b.argmax(1)) for a, b in pairs) == found["same_predictions"]
+    for name, network in (("dense", dense), ("compressed", small)):
+        figures = found[name]
+        assert figures["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+        assert 4 * figures["parameters"] < figures["bytes"] < (folder / "model.pth").stat().st_size
+        assert set(figures["latency_ms"]) == {"1", "256"}
+        assert all(time > 0 for time in figures["latency_ms"].values())
+        assert f"{figures['parameters']:,}" in screen
+    assert all(found["compressed"][name] < found["dense"][name] for name in ("parameters", "bytes", "multiply_adds"))
+    assert re.search(
+        r"^compressed +[\d,]+ \([\d,]+\) parameters, .* kB, .* ms for 1 image, .* 256", screen, re.MULTILINE
+    )
 
 
 def test_history_has_a_row_per_epoch(finished: tuple[Path, str]) -> None:

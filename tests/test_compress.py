@@ -35,7 +35,7 @@ COMPACT_MM = Architecture(COMPRESSED, "MultiMnist", (10, 10))
 
 
 def compact(found: Compressed) -> CompactNetwork:
-    return CompactNetwork(found.program, found.state, found.modules).eval()
+    return found.network()
 
 
 def parameters(network: nn.Module) -> int:

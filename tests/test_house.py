@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: list[set[str]] = [  # a room imports rooms below it, never one above or beside it; front doors import any
     {"src.utils.command_line"},
     {"src.utils.report"},
-    {"src.utils.study"},
+    {"src.utils.study", "src.utils.deployment"},
     {"src.utils.runs"},
     {"src.utils.training"},
     {"src.utils.objectives", "src.utils.sparsity"},

@@ -36,9 +36,7 @@ def test_the_losses_are_equal_and_their_gradients_cancel_at_the_solution(objecti
     assert gradient.abs().max() < 1e-7
 
 
-@pytest.mark.parametrize(
-    ("objectives", "noise"), [(2, 0.0), (2, 0.05), (2, 0.2), (2, 0.5), (3, 0.0), (3, 0.05)]
-)
+@pytest.mark.parametrize(("objectives", "noise"), [(2, 0.0), (2, 0.05), (2, 0.2), (2, 0.5), (3, 0.0), (3, 0.05)])
 def test_noise_of_the_batches_moves_neither_losses_nor_multipliers(objectives: int, noise: float) -> None:
     f, method = solve(ChebyshevMethod, noise, objectives)
     assert apart(f) <= 0.03

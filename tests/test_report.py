@@ -149,6 +149,8 @@ def made_up(
         best_epoch=3,
         parameter_count={"all": 1000, "nonzero": 700},
         seconds={"total": 12.5, "phases": {"train": 12.0}, "epoch": 3.0},
+        compression=None,
+        images=None,
         parameters=to_plain(parameters),
         seed=seed,
         data_seed=0,

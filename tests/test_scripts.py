@@ -27,6 +27,7 @@ from src.utils.command_line import training
 from src.utils.command_line.flags import Plan
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
+from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
 from tests.processes import script_with
 from Train_and_Test import train_and_test
@@ -335,10 +336,46 @@ def test_own_network_and_tensors_are_trained_by_the_same_call(tmp_path: Path) ->
     assert all(found > level + 25 for found, level in zip(results.test_accuracy, chance, strict=True))
     assert list(results.layers) == ["trunk.2"]
     assert results.reached_min_sparsRate
+    assert results.compression is not None
+    assert results.compression["compressed"]["parameters"] < results.compression["dense"]["parameters"]
+    (compressed,) = tmp_path.glob("logs/*/*/*_compressed.pth")
+    images = own_data(num_outs).test.images
+    for wanted, got in zip(network.eval()(images), load_model(compressed).network(images), strict=True):
+        torch.testing.assert_close(got, wanted)
     (model,) = tmp_path.glob("src/Sparse_models/*.pth")
     restored = load_model(model, network=own_network(num_outs)).network
     for first, second in zip(network.parameters(), restored.parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+class Branching(HPS):
+    """Whose steps depend on what the images show."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+def test_a_network_that_cannot_be_compressed_is_trained_all_the_same(tmp_path: Path) -> None:
+    parameters = TrainingParameters(
+        w=(0.3, 0.3, 0.4), skip_layer=12, max_iter_search=1, max_iter_retrain=1, num_epochs=2, min_sparsRate=1.0
+    )
+    torch.manual_seed(0)
+    network, listener = own_network((2, 5)), Notes()
+    network.__class__ = Branching
+    results = train_and_test(network, OWN, parameters, output_dir=str(tmp_path), observer=listener)
+    assert results.sparsity_rate > 0
+    assert results.compression is None
+    assert results.images is None
+    assert any("the network is not compressed: the steps of Branching cannot be followed" in x for x in listener.notes)
+    assert not list(tmp_path.rglob("*_compressed.pth"))
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def test_own_monitors_work_too(tmp_path: Path) -> None:
@@ -346,7 +383,8 @@ def test_own_monitors_work_too(tmp_path: Path) -> None:
     body = lambda: nn.Sequential(nn.Linear(12, 16), nn.ReLU())  # noqa: E731
     network = MDMTN(body(), [body() for _ in num_outs], [nn.Linear(16, classes) for classes in num_outs])
     parameters = TrainingParameters(w=(0.0, 1.0, 1.0, 1.0), a=(0.0,) * 4, num_tasks=4, max_iter=1, num_epochs=1)
-    train_and_test(network, own_data(num_outs), parameters, name="projections", output_dir=str(tmp_path))
+    results = train_and_test(network, own_data(num_outs), parameters, name="projections", output_dir=str(tmp_path))
+    assert results.compression is None  # nothing is sparse
     assert len(list(tmp_path.glob("logs/projections/*/diagram.png"))) == 1
 
 

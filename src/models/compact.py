@@ -37,6 +37,13 @@ class Operation:
     fresh: bool = True
 
 
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, columns: Tensor | None = None) -> Tensor:
+    """A linear layer; with ``columns`` (in,), input c has the weights ``weight[:, columns[c]]``."""
+    if columns is not None:
+        weight = weight.index_select(1, columns)  # (out, K) -> (out, in)
+    return functional.linear(x, weight, bias)
+
+
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, columns: Tensor | None = None, **o: Any) -> Tensor:
     """A convolution; with ``columns`` (in,), channel c has the filters ``weight[:, columns[c]]``."""
     if columns is not None:
@@ -66,7 +73,7 @@ _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
-        "linear": Operation(functional.linear, ("weight",), ("bias",)),
+        "linear": Operation(_linear, ("weight",), ("bias", "columns")),
         "conv2d": Operation(
             _conv2d, ("weight",), ("bias", "columns"), options=("stride", "padding", "dilation", "groups")
         ),
@@ -146,6 +153,19 @@ class CompactNetwork(MultiTaskNetwork):
             for name in done:  # memory that is free again is cheaper than new memory
                 del values[name]
         return [values[name] for name in self.program.outputs]
+
+    @torch.no_grad()
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the values of all steps and of the images, without the batch."""
+        example = next((value for value in self.tensors.parameters()), torch.zeros(()))
+        x = torch.zeros(2, *self.program.input_shape, dtype=example.dtype, device=example.device)
+        values: dict[str, Any] = {INPUT: x}
+        shapes = {INPUT: self.program.input_shape}
+        for step, run, holder, _ in self._plan:
+            own = {} if holder is None else {**holder._parameters, **holder._buffers}
+            values[step.name] = run(*(values[name].clone() for name in step.inputs), **own, **step.options)
+            shapes[step.name] = tuple(values[step.name].shape[1:])
+        return shapes
 
     @property
     def shared_part(self) -> nn.Module:

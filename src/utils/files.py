@@ -82,6 +82,11 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     _write_whole(path, lambda file: torch.save(dict(content), file))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes."""
+    _write_whole(path, lambda file: file.write(content))
+
+
 def write_picture(path: Path, save: Callable[[IO[bytes]], None]) -> None:
     """Write a picture that ``save`` draws into an open binary file."""
     _write_whole(path, save)

@@ -94,6 +94,29 @@ def compress(arguments: Sequence[str]) -> None:
     looking.compress_model(flags.pop("model"), flags)
 
 
+def export(arguments: Sequence[str]) -> None:
+    """Write a saved model in the format ONNX beside it, MODEL.onnx, once it answers the test images as before."""
+    parser = Parser(prog="Train_and_Test.py export", description=export.__doc__)
+    parser.add_argument("model", type=Path, help="model file, compressed or not")
+    parser.add_argument("--int8", action="store_true", help="round the linear layers to 8 bits: MODEL_int8.onnx")
+    add_flags(parser, RunConfig, ("data_dir",))
+    flags = vars(parser.parse_args(arguments))
+    from src.utils.command_line import deploying
+
+    deploying.export_model(flags.pop("model"), flags, int8=flags.pop("int8"))
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """Show the class of every task, with its probability, for pictures of any size."""
+    parser = Parser(prog="Train_and_Test.py predict", description=predict.__doc__)
+    parser.add_argument("model", type=Path, help="model file, compressed or not, or exported (.onnx)")
+    parser.add_argument("image", type=Path, nargs="+", help="PNG or JPEG")
+    flags = parser.parse_args(arguments)
+    from src.utils.command_line import deploying
+
+    deploying.predict_images(flags.model, flags.image)
+
+
 def compare(arguments: Sequence[str]) -> None:
     """Draw the fronts of several studies, searches, repetitions or runs in one picture."""
     parser = Parser(prog="Train_and_Test.py compare", description=compare.__doc__)

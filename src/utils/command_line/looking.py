@@ -25,10 +25,10 @@ from src.utils.report.console import (
 from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison
 from src.utils.report.style import pictures_as
-from src.utils.runs.config import ROOT, RunConfig
+from src.utils.runs.compression import compress_trained
+from src.utils.runs.config import ROOT, RunConfig, compressed_file
 from src.utils.runs.problem import architecture_for, load_dataset, torch_device
-from src.utils.sparsity.compress import compress
-from src.utils.sparsity.figures import compare as compare_networks
+from src.utils.sparsity.figures import SECONDS
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.study.compare import compare
 from src.utils.training.arithmetic import run_arithmetic
@@ -39,7 +39,7 @@ from src.utils.training.engine import evaluate
 def test_model(path: Path, places: Mapping[str, Any]) -> None:
     """Test a saved model on the test data of its data set, where the flags ``places`` say."""
     saved = load_model(path)
-    config, skip_layer = _trained_on(path, saved, places)
+    config, skip_layer = trained_on(path, saved, places)
     dataset = load_dataset(config, ConsoleObserver(quiet=False))
     if saved.architecture != architecture_for(config, dataset):
         raise UserError(f"{path} holds another network than {dataset.name} is for: train the model again")
@@ -57,19 +57,18 @@ def compress_model(path: Path, places: Mapping[str, Any]) -> None:
     saved = load_model(path)
     if isinstance(saved.network, CompactNetwork):
         raise UserError(f"{path} is compressed already")
-    config, _ = _trained_on(path, saved, places)
+    config, _ = trained_on(path, saved, places)
     images = make_splits(load_dataset(config, ConsoleObserver(quiet=False)), torch.device("cpu")).validation.images
-    found = compress(saved.network, images[:2])
-    compact = CompactNetwork(found.program, found.state, found.modules).eval()
-    small = path.with_name(f"{path.stem}_compressed.pth")
+    compact, found, figures = compress_trained(saved.network, images, SECONDS)
+    small = compressed_file(path)
     save_model(small, compact, saved.architecture, saved.parameters, saved.results)
-    show_compression(compare_networks(saved.network, compact, images))
+    show_compression(figures)
     for name, why in found.left.items():
         print(f"left as it is: {name}: {why}")
     show_files([small])
 
 
-def _trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:
+def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:
     """The configuration that names the model's data, and its ``skip_layer``."""
     try:
         data = {name: saved.results[name] for name in ("dataset", "task", "data_seed")}

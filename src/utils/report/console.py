@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -102,6 +102,8 @@ def show_run(results: Results, files: Iterable[Path]) -> None:
     show_rows(results.rows)
     count = results.parameter_count
     print(f"{'parameters':<{_WIDTH}}  {count['nonzero']:11,}    (not zero, of {count['all']:,})")
+    if results.compression:
+        print(f"{'compressed':<{_WIDTH}}  {_compressed(results.compression)}")
     if results.reached_min_sparsRate is False:
         print("min_sparsRate was NOT reached")
     print(f"\n{results.seconds['total']:.1f} s in all, {results.seconds['epoch']:.2f} s per epoch")
@@ -202,6 +204,17 @@ def show_files(files: Iterable[Path]) -> None:
     print("\nwritten:")
     for path in files:
         print(f"  {path}")
+
+
+def _compressed(found: Mapping[str, Any]) -> str:
+    """Sizes and speed of a network after its compression, and before it in brackets."""
+    before, after = found["dense"], found["compressed"]
+    shown = [f"{after['parameters']:11,} ({before['parameters']:,}) parameters"]
+    shown.append(f"{after['bytes'] / 1000:,.0f} ({before['bytes'] / 1000:,.0f}) kB")
+    for size, time in after["latency_ms"].items():
+        images = "image" if int(size) == 1 else "images"
+        shown.append(f"{time:.2f} ({before['latency_ms'][size]:.2f}) ms for {size} {images}")
+    return ", ".join(shown)
 
 
 def _joined(values: Sequence[float]) -> str:

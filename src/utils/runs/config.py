@@ -156,7 +156,8 @@ class Run:
     @property
     def written(self) -> list[Path]:
         """The files it has left, without pictures."""
-        places = [*(self.folder / name for name in (RESULTS, HISTORY, MODEL, SAMPLES)), self.model_copy]
+        files = [self.folder / name for name in (RESULTS, HISTORY, MODEL, SAMPLES)]
+        places = [*files, compressed_file(self.folder / MODEL), self.model_copy]
         return [path for path in places if path and path.exists()]
 
     @property
@@ -172,6 +173,11 @@ class Run:
     def picture(self, kind: str) -> Path:
         """File of a picture."""
         return self.folder / f"{kind}.png"
+
+
+def compressed_file(model: Path) -> Path:
+    """Where the compressed network of a model file is kept: beside it."""
+    return model.with_name(f"{model.stem}_compressed.pth")
 
 
 def identity(

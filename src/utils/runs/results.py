@@ -43,6 +43,10 @@ class Results:
         best_epoch: epoch the model kept comes from.
         parameter_count: trainable numbers of the network, and how many of them are not zero.
         seconds: total, per phase, per epoch (mean).
+        compression: of a run on its own with zero or equal rows, the figures of the network before and after it, see
+            :class:`~src.utils.sparsity.figures.Comparison`; else None.
+        images: what the network takes: ``shape`` of an image, ``mean`` and ``std`` per channel of pixels in [0, 1], and
+            the ``class_names`` of each task; None for a user's own tensors.
         parameters, seed, data_seed, device, versions: what it depends on.
     """
 
@@ -66,6 +70,8 @@ class Results:
     best_epoch: int
     parameter_count: dict[str, int]
     seconds: dict[str, Any]
+    compression: dict[str, Any] | None
+    images: dict[str, Any] | None
     parameters: dict[str, Any]
     seed: int
     data_seed: int

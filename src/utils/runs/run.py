@@ -16,12 +16,14 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from Data_loaders.loaders import share_of_training
+from src.models.compact import CompactNetwork
 from src.models.multi_task import layers_with_rows
 from src.models.registry import save_model
 from src.utils.checked import to_plain
 from src.utils.errors import CheckpointError, InUseError, UserError
 from src.utils.files import check_writable, files_beginning
-from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig
+from src.utils.runs.compression import compress_trained, seconds_after
+from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
 from src.utils.runs.problem import Problem, check_problem, check_run, load_problem, torch_device
 from src.utils.runs.results import (
     RATES,
@@ -33,7 +35,7 @@ from src.utils.runs.results import (
     write_results,
     write_samples,
 )
-from src.utils.sparsity.metrics import count_layers, total
+from src.utils.sparsity.metrics import RowCounts, count_layers, total
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
@@ -156,16 +158,20 @@ def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Obse
     before = sum(record.seconds for record in trainer.history)
     try:
         outcome = train(trainer)
+        results = _collect(run, problem, trainer, outcome, before + time.perf_counter() - started)
+        compact, results = _compress(run, trainer, results)
     except KeyboardInterrupt:
         observer.message(f"interrupted; go on with --resume {run.folder}")
         raise
-    results = _collect(run, problem, trainer, outcome, before + time.perf_counter() - started)
     write_history(run.folder / HISTORY, trainer.history)
     if run.fingerprint and problem.dataset:
         write_samples(run.folder / SAMPLES, samples_of(problem.dataset))
     _say_what_is_replaced(run, observer)
     for path in filter(None, (run.folder / MODEL, run.model_copy)):
         save_model(path, trainer.model, problem.architecture, results.parameters, results.as_plain())
+    if compact is not None:
+        small = compressed_file(run.folder / MODEL)
+        save_model(small, compact, problem.architecture, results.parameters, results.as_plain())
     write_results(results)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return results
@@ -188,7 +194,7 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
         evaluate(trainer.model, data, criterion) for data in (splits.train, splits.validation, splits.test)
     )
     f = trainer.method.k.new_tensor([float(trainer.method.sparsity_objective().detach()), *training.losses])
-    every_row = total(count_layers(_all_weights(trainer)).values())
+    every_row = _every_row(trainer)
     return Results(
         folder=run.folder,
         script=run.config.script,
@@ -210,12 +216,38 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
         best_epoch=outcome.best.record.epoch,
         parameter_count=_parameter_count(trainer),
         seconds=_seconds(trainer.history, seconds),
+        compression=None,
+        images=_images(problem),
         parameters=to_plain(run.parameters),
         seed=run.config.seed,
         data_seed=run.config.data_seed,
         device=_device_name(torch_device(run.config)),
         versions=versions(),
     )
+
+
+def _compress(run: Run, trainer: Trainer, results: Results) -> tuple[CompactNetwork | None, Results]:
+    """The network of a run on its own made smaller, if it has zero or equal rows, and the results with its figures."""
+    rows = _every_row(trainer)
+    if run.model_copy is None or rows.unique == rows.rows:
+        return None, results
+    try:
+        seconds = seconds_after(results.seconds["total"])
+        compact, _, figures = compress_trained(trainer.model, trainer.splits.validation.images, seconds)
+    except UserError as error:
+        trainer.observer.message(f"the network is not compressed: {error}")
+        return None, results
+    return compact, replace(results, compression=figures.as_plain())
+
+
+def _images(problem: Problem) -> dict[str, Any] | None:
+    """What images the network takes, and what its classes are called."""
+    data = problem.dataset
+    if data is None:
+        return None
+    names = [list(names) for names in data.class_names]
+    shape = list(data.x_train.shape[1:])
+    return {"shape": shape, "mean": list(data.mean), "std": list(data.std), "class_names": names}
 
 
 def _state(trainer: Trainer, f: Tensor) -> MethodState:
@@ -233,8 +265,10 @@ def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:
     return {name: getattr(outcome.found.record, name) for name in names} if outcome.found else None
 
 
-def _all_weights(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
+def _every_row(trainer: Trainer) -> RowCounts:
+    """Rows of all layers, those without GrOWL included."""
+    weights = {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
+    return total(count_layers(weights).values())
 
 
 def _parameter_count(trainer: Trainer) -> dict[str, int]:

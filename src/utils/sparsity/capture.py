@@ -51,7 +51,7 @@ def capture(network: nn.Module, example: Tensor) -> Graph:
         with torch.no_grad():
             nodes = list(tracer.trace(clone).nodes)
             return _Capture(clone, nodes, example[[0, 0]]).run()
-    except (fx.proxy.TraceError, TypeError, AttributeError, RuntimeError) as error:
+    except (fx.proxy.TraceError, TypeError, AttributeError, RuntimeError, ValueError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"the steps of {type(network).__name__} cannot be followed: {reason}") from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from src.models.compact import CompactNetwork
 from src.utils.program import Program
 from src.utils.sparsity.capture import capture
 from src.utils.sparsity.fold import fold, why_left
@@ -53,6 +54,10 @@ class Compressed:
     modules: Mapping[str, nn.Module]
     layers: Mapping[str, LayerSize]
     left: Mapping[str, str]
+
+    def network(self) -> CompactNetwork:
+        """The compressed network, in evaluation mode."""
+        return CompactNetwork(self.program, self.state, self.modules).eval()
 
 
 def compress(network: nn.Module, example: Tensor) -> Compressed:

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from src.utils.checked import to_plain
 
 BATCH_SIZES = (1, 256)
-SECONDS = 1.0  # of measuring per network and batch size
-REPETITIONS = (5, 200)  # at least and at most
+SECONDS = 1.0  # of measuring per network and batch size, unless said otherwise
+REPETITIONS = (3, 200)  # at least and at most
 CHUNK = 500
 
 
@@ -66,14 +66,20 @@ class Comparison:
         }
 
 
-def figures(network: nn.Module, images: Tensor) -> Figures:
-    """Measure one network, on images (N, C, H, W) that are repeated to fill a batch."""
-    return _figures([network], images)[0]
+def figures(network: nn.Module, images: Tensor, seconds: float = SECONDS) -> Figures:
+    """Measure one network, on images (N, C, H, W) that are repeated to fill a batch; ``seconds`` as in compare."""
+    return _figures([network], images, seconds)[0]
 
 
-def compare(dense: nn.Module, compressed: nn.Module, images: Tensor) -> Comparison:
-    """Measure two networks in turns and compare their outputs on all images, (N, C, H, W)."""
-    before, after = _figures([dense, compressed], images)
+def compare(dense: nn.Module, compressed: nn.Module, images: Tensor, seconds: float = SECONDS) -> Comparison:
+    """Measure two networks in turns and compare their outputs on all images, (N, C, H, W).
+
+    Args:
+        dense, compressed: the networks.
+        images: that are compared, and repeated to fill a batch.
+        seconds: of measuring the latency, per network and batch size; at least a few batches are run.
+    """
+    before, after = _figures([dense, compressed], images, seconds)
     differences, same = [0.0], True
     with torch.inference_mode():
         for chunk in images.split(CHUNK):
@@ -83,11 +89,11 @@ def compare(dense: nn.Module, compressed: nn.Module, images: Tensor) -> Comparis
     return Comparison(before, after, max(differences), same)
 
 
-def _figures(networks: Sequence[nn.Module], images: Tensor) -> list[Figures]:
+def _figures(networks: Sequence[nn.Module], images: Tensor, seconds: float) -> list[Figures]:
     modes = [network.training for network in networks]
     for network in networks:
         network.eval()
-    latency = {size: _latency_ms(networks, _batch(images, size)) for size in BATCH_SIZES}
+    latency = {size: _latency_ms(networks, _batch(images, size), seconds) for size in BATCH_SIZES}
     found = [
         Figures(
             sum(parameter.numel() for parameter in network.parameters()),
@@ -125,18 +131,17 @@ def _multiply_adds(network: nn.Module, image: Tensor) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def _latency_ms(networks: Sequence[nn.Module], batch: Tensor) -> list[float]:
+def _latency_ms(networks: Sequence[nn.Module], batch: Tensor, seconds: float) -> list[float]:
     """Median time of each network; they take turns, so that a busy machine is as bad for one as for the other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     times: list[list[float]] = [[] for _ in networks]
     try:
         with torch.inference_mode():
-            for network in networks:  # the first calls choose kernels and fill caches
-                for _ in range(3):
-                    network(batch)
+            for network in networks:  # the first call chooses kernels and fills caches
+                network(batch)
             least, most = REPETITIONS
-            end = time.perf_counter() + SECONDS * len(networks)
+            end = time.perf_counter() + seconds * len(networks)
             while len(times[0]) < least or (len(times[0]) < most and time.perf_counter() < end):
                 for network, own in zip(networks, times, strict=True):
                     start = time.perf_counter()

@@ -13,7 +13,7 @@ from src.utils.checked import CHECKED, Checked, fields_of
 from src.utils.errors import UserError
 
 SMALLEST_MU, LARGEST_MU = 1e-10, 1e4
-"""Beyond the largest mu, lambda + mu c of terms up to 1 has too few of float32's digits left for weights that sum to 1."""
+"""Beyond the largest mu, lambda + mu c has too few of float32's digits left for weights that sum to 1."""
 
 
 class Mode(Enum):

@@ -1,0 +1,1 @@
+"""Trained networks in use: exported, asked for predictions, chosen by what they cost."""
