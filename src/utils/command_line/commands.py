@@ -155,4 +155,5 @@ def _train(request: Request[Any], work: str, *others: Any, module: str = "traini
         if request.options.resume is not None:
             training.go_on(request)
         else:
+            request = training.with_reference_point(request)
             getattr(import_module(f"src.utils.command_line.{module}"), work)(request, *others)

@@ -100,6 +100,7 @@ class Request(Generic[Options]):
         quiet: whether no progress is to be shown.
         given: names of the flags that were given.
         notes: what the user should know of them.
+        ideal: whether the reference point is to be that of single-task networks.
     """
 
     plan: Plan
@@ -109,6 +110,7 @@ class Request(Generic[Options]):
     quiet: bool
     given: tuple[str, ...]
     notes: tuple[str, ...]
+    ideal: bool = False
 
 
 def read_flags(
@@ -145,6 +147,7 @@ def read_flags(
     values = vars(make(defaults={}, idle={}).parse_args(arguments))
     asked_for_help = values.pop("help", False)
     given = {name: _text(value) for name, value in values.items()}
+    ideal = given.get("a") == ("ideal",)
     wanted = plan.given(given)
     if asked_for_help:
         defaults = {**wanted.changed(), **wanted.parameters(), "task": wanted.task}
@@ -153,7 +156,8 @@ def read_flags(
     dataset = dataset_entry(wanted.dataset).demo if wanted.demo else wanted.dataset
     names = {"script": plan.script.stem, "architecture": wanted.architecture, "dataset": dataset, "task": wanted.task}
     own = from_plain(options, _only(options, {**wanted.changed(), **given}))
-    parameters = from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, given)})
+    known = {name: value for name, value in given.items() if not (ideal and name == "a")}
+    parameters = from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, known)})
     return Request(
         plan=wanted,
         config=from_plain(RunConfig, {**_only(RunConfig, given), **names}),
@@ -162,6 +166,7 @@ def read_flags(
         quiet="quiet" in given,
         given=tuple(given),
         notes=without_effect(given, parameters),
+        ideal=ideal and parameters.uses_reference,
     )
 
 

@@ -1,7 +1,7 @@
 """Default parameters per backbone and architecture; what is not named here is :class:`TrainingParameters`' own.
 
-The reference's schedules, optimizers and caps on sparsity, but for mu and rho, and on Cifar10Mnist the learning rate and
-the preference of the clustering (see DEVIATIONS.md). MTAN, which the reference trains without sparsity only, has
+The reference's schedules, optimizers and caps on sparsity, but for mu and rho, and on Cifar10Mnist the learning rate
+and the preference of the clustering (see DEVIATIONS.md). MTAN, which the reference trains without sparsity only, has
 MDMTN's caps.
 """
 

@@ -46,7 +46,10 @@ class TrainingParameters(Checked):
         description="preference vector k: sparsity, task 1, ..., task m",
     )
     a: tuple[float, ...] = Field(
-        default=(), strict=False, description="reference point, a lower bound of each objective; none: zeros"
+        default=(),
+        strict=False,
+        description="reference point, a lower bound of each objective; none: zeros; "
+        "ideal: losses of single-task networks, trained first",
     )
     epsilon: float = Field(
         default=1e-4, ge=0, le=1, description="coefficient of the augmentation term of the Chebyshev scalarization"
