@@ -45,6 +45,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
 
     for module in (diagram, fronts, run, sweeps, preference_ratios):
         monkeypatch.setattr(module, "save", keep)
+    monkeypatch.setattr(sweeps, "keep_copies", lambda pictures, beginning: [])
     yield figures
 
 

@@ -647,7 +647,7 @@ def test_a_study_is_reported_in_pictures_and_words(
         f"{study.losses.count} of them are not dominated",
         f"{study.best.label}, test accuracy",
         f"validation losses: {study.losses.volume:.5g}",
-        f"test errors in percent: {study.errors.volume:.5g}",
+        f"accuracies choose: {study.errors.volume:.5g}",
         "seed99: training diverged",
         *(f"start{k0}.pth" for k0 in k0s),
     ):

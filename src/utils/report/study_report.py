@@ -66,8 +66,8 @@ def _report(study: Study) -> str:
         "|" + "---|" * (2 * len(names) + 4),
         *(_row(study, place) for place in range(len(study.points))),
         "",
-        "front: L not dominated in the validation losses, E also with epsilon-dominance, A not dominated in the test "
-        "accuracies, O not dominated in the validation losses and Omega together.",
+        "front: L not dominated in the validation losses, E also with epsilon-dominance, A not dominated in the "
+        "validation accuracies, O not dominated in the validation losses and Omega together.",
     ]
     if failures:
         lines += ["", "## Failed", "", *(f"- {failure.name}: {failure.reason}" for failure in failures)]
@@ -101,10 +101,11 @@ def _findings(study: Study) -> list[str]:
         f"- {len(study.points)} vectors trained, {len(study.outcome.failures)} failed.",
         f"- {losses.count} of them are not dominated in the validation losses, {int(study.on_epsilon_front.sum())} "
         f"with epsilon-dominance (boxes of {boxes.box:g} from {boxes.box_origin:g}); {errors.count} are not dominated "
-        "in the test accuracies.",
+        "in the validation accuracies.",
         f"- Best mean validation accuracy: {study.best.label}, test accuracy {_numbers(best.test_accuracy, '.2f')} % "
         f"(mean {best.mean_test_accuracy:.2f} %).",
-        f"- Hypervolume of the validation losses: {_volume(losses)}; of the test errors in percent: {_volume(errors)}.",
+        f"- Hypervolume of the validation losses: {_volume(losses)}; of the test errors in percent, at the points that "
+        f"the validation accuracies choose: {_volume(errors)}.",
     ]
     if len(study.starts) > 1:  # networks of several k0: of interest is what Omega costs
         lines.append(

@@ -22,7 +22,7 @@ class Compared:
     Attributes:
         label: architecture and method.
         losses: front of the validation losses.
-        errors: front of the test errors, 100 - accuracy in percent.
+        errors: test errors, 100 - accuracy in percent, of the points that the validation errors choose.
         accuracy: mean test accuracy, percent, of the point with the best validation accuracy.
     """
 
@@ -78,11 +78,14 @@ def compare(
     ((dataset, task_names),) = data
     losses = [np.array([results.validation_losses for results in found]) for found in sources]
     errors = [100 - np.array([results.test_accuracy for results in found]) for found in sources]
+    chosen = [100 - np.array([results.validation_accuracy for results in found]) for found in sources]
     error_corner = reference_point(errors)
     corner = _checked(reference, np.vstack(losses)) if reference else reference_point(losses)
     compared = tuple(
-        Compared(label, front_of(values, corner), front_of(wrong, error_corner), _accuracy_of_best(found))
-        for label, values, wrong, found in zip(_labels(sources, folders), losses, errors, sources, strict=True)
+        Compared(label, front_of(values, corner), front_of(wrong, error_corner, chosen_by=by), _accuracy_of_best(found))
+        for label, values, wrong, by, found in zip(
+            _labels(sources, folders), losses, errors, chosen, sources, strict=True
+        )
     )
     table = root / "Images" / dataset / f"{name}.csv"
     if table.exists():

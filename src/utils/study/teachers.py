@@ -10,6 +10,11 @@ from src.utils.runs.results import Results, read_history
 from src.utils.study.sweep import Basis, run_sweep
 from src.utils.training.parameters import Mode, TrainingParameters
 
+_OF_ANY_TRAINING = (
+    *("num_epochs", "tol_epochs", "num_batchEpoch", "train_share", "batch_size", "criterion"),
+    *("base_optimizer", "lr", "momentum", "LR_scheduler", "lr_sched_coef"),
+)
+
 
 def train_teachers(basis: Basis) -> tuple[str, ...]:
     """Files of a trained single-task network per task; those trained before are taken as they are.
@@ -53,15 +58,8 @@ def _alone(parameters: TrainingParameters) -> TrainingParameters:
     """The parameters of a dense training of one task, as long as the last phase of the given one."""
     long = parameters.mode in (Mode.SPARSE, Mode.RETRAIN)
     iterations = parameters.max_iter_retrain if long else parameters.max_iter
-    return parameters.changed(
-        method="Chebyshev",
-        w=(0.0, 1.0),
-        a=(),
-        num_tasks=None,
-        distillation=(),
-        max_iter=iterations,
-        is_search=True,
-        Sparsity_study=True,
+    return TrainingParameters(
+        w=(0.0, 1.0), max_iter=iterations, **{name: getattr(parameters, name) for name in _OF_ANY_TRAINING}
     )
 
 
