@@ -161,6 +161,7 @@ def main(arguments: Sequence[str]) -> None:
         "compress": commands.compress,
         "export": commands.export,
         "predict": commands.predict,
+        "models": commands.models,
         "search": lambda rest: commands.search(plan, rest),
         "compare": commands.compare,
         "draw": commands.draw,

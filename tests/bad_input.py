@@ -89,7 +89,7 @@ OTHERS: list[Case] = [
     (
         COMMAND,
         ("serch", "--architecture", "HPS"),
-        "unknown command 'serch'; known: test, compress, export, predict, search, compare",
+        "unknown command 'serch'; known: test, compress, export, predict, models, search, compare",
     ),
     (COMMAND, ("--architecture", "HSP", "--k", "0", "1", "1"), "architecture is 'HSP'; allowed: MDMTN, HPS, STL, MTAN"),
     (COMMAND, ("--dataset", "MNIST", "--k", "0", "1", "1"), "dataset is 'MNIST'; allowed: MultiMnist"),
@@ -106,6 +106,9 @@ OTHERS: list[Case] = [
     (COMMAND, ("export", "LICENSE", "--int4"), "--int4"),
     (COMMAND, ("predict", "missing.pth"), "required: image"),
     (COMMAND, ("predict", "missing.pth", "Images/readme/MDMTN_diagram.png"), "no such file: missing.pth"),
+    (COMMAND, ("models", "--max_bytes", "0"), "max_bytes is '0'; allowed: a whole number >= 1"),
+    (COMMAND, ("models", "--max_ms", "fast"), "max_ms is 'fast'; allowed: a finite number > 0"),
+    (COMMAND, ("models",), "there is no saved model yet"),
     (COMMAND, ("draw",), "required: folder"),
     (COMMAND, ("draw", "nowhere"), "nowhere holds no run of this version"),
     (COMMAND, ("compare",), "required: folder"),

@@ -137,7 +137,7 @@ def made_up(
         task_names=TASKS[:tasks] + tuple(f"task {task}" for task in range(3, tasks + 1)),
         k=k,
         test_accuracy=tuple((100 - errors).tolist()),
-        validation_accuracy=tuple((96 - 20 * chosen).tolist()),
+        validation_accuracy=tuple((96 - errors).tolist()),
         validation_losses=tuple(chosen.tolist()),
         objectives=(40 * k[1], *chosen.tolist()),
         state=MethodState([0.1] * len(k), [1 / len(k)] * len(k), details),

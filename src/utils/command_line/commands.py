@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,12 +10,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from src.utils.checked import from_plain
+from src.utils.checked import fields_of, from_plain
 from src.utils.command_line.flags import Plan, Request, read_flags
 from src.utils.command_line.help import add_flags
 from src.utils.command_line.options import (
     CompareOptions,
     DrawOptions,
+    ModelsOptions,
     RepeatOptions,
     RunOptions,
     SearchedOptions,
@@ -115,6 +117,19 @@ def predict(arguments: Sequence[str]) -> None:
     from src.utils.command_line import deploying
 
     deploying.predict_images(flags.model, flags.image)
+
+
+def models(arguments: Sequence[str]) -> None:
+    """List all saved models and finished runs with what they reach and cost, and name the most accurate one."""
+    parser = Parser(prog="Train_and_Test.py models", description=models.__doc__, argument_default=argparse.SUPPRESS)
+    add_flags(parser, ModelsOptions, tuple(fields_of(ModelsOptions)))
+    places = ("output_dir", "main_dir", "mod_logdir")
+    add_flags(parser, RunConfig, places)
+    flags = vars(parser.parse_args(arguments))
+    options = from_plain(ModelsOptions, {name: value for name, value in flags.items() if name not in places})
+    from src.utils.command_line import deploying
+
+    deploying.list_models({name: value for name, value in flags.items() if name in places}, options)
 
 
 def compare(arguments: Sequence[str]) -> None:

@@ -27,6 +27,15 @@ class CompareOptions(DrawOptions):
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
+class ModelsOptions(DrawOptions):
+    """Of the list of saved models."""
+
+    max_bytes: int | None = Field(default=None, ge=1, description="of the weights")
+    max_ms: float | None = Field(default=None, gt=0, description="for one image, on one thread of the CPU")
+    max_multiply_adds: int | None = Field(default=None, ge=1, description="for one image")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunOptions(DrawOptions):
     """Of one training."""
 

@@ -1,0 +1,174 @@
+"""All saved models with what they reach and what they cost, and the best one for a budget."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.models.backbones import BACKBONES
+from src.models.compact import CompactNetwork
+from src.models.registry import SavedModel, load_model
+from src.utils.errors import UserError
+from src.utils.runs.config import RESULTS, RunConfig
+from src.utils.sparsity.figures import Figures, figures
+
+SECONDS = 0.05  # of measuring the latency of a model at a batch size
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A saved model.
+
+    Attributes:
+        path: its file.
+        architecture: what was trained.
+        compressed: whether it is a compressed network.
+        dataset, task_names, k, seed: what it was trained on and for.
+        validation_accuracy, test_accuracy: percent per task.
+        sparsity_rate: zero rows of the network that was trained, percent.
+        figures: size and speed, measured now.
+    """
+
+    path: Path
+    architecture: str
+    compressed: bool
+    dataset: str
+    task_names: tuple[str, ...]
+    k: tuple[float, ...]
+    seed: int
+    validation_accuracy: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+    sparsity_rate: float
+    figures: Figures
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean validation accuracy of the tasks, percent."""
+        return float(np.mean(self.validation_accuracy))
+
+    @property
+    def mean_test_accuracy(self) -> float:
+        """Mean test accuracy of the tasks, percent."""
+        return float(np.mean(self.test_accuracy))
+
+    @property
+    def training(self) -> tuple[Any, ...]:
+        """What tells trainings apart: a model and its compressed form have the same."""
+        return self.dataset, self.task_names, self.architecture, self.k, self.seed, self.validation_accuracy
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a model may cost; None is any.
+
+    Attributes:
+        max_bytes: of its weights.
+        max_ms: for one image, on one thread of this machine's CPU.
+        max_multiply_adds: for one image.
+    """
+
+    max_bytes: int | None = None
+    max_ms: float | None = None
+    max_multiply_adds: int | None = None
+
+    def allows(self, found: Figures) -> bool:
+        """Whether a model is within it."""
+        return all(limit is None or cost <= limit for limit, cost in self._pairs(found))
+
+    def _pairs(self, found: Figures) -> list[tuple[float | None, float]]:
+        limits = (self.max_bytes, self.max_ms, self.max_multiply_adds)
+        return list(zip(limits, (found.bytes, found.latency_ms[1], found.multiply_adds), strict=True))
+
+
+def find_models(config: RunConfig, message: Callable[[str], None]) -> list[Entry]:
+    """The models in ``mod_logdir``, then those of finished runs that are no copies of them.
+
+    Args:
+        config: where they are.
+        message: told of files that cannot be read.
+    """
+    entries, seen = [], set()
+    for path in _files(config):
+        try:
+            saved = load_model(path)
+            entry, weights = _entry(path, saved), _weights(saved)
+        except UserError as error:
+            message(f"left out: {error}")
+            continue
+        if weights not in seen:
+            entries.append(entry)
+            seen.add(weights)
+    return entries
+
+
+def choose(entries: Sequence[Entry], budget: Budget) -> dict[tuple[str, tuple[str, ...]], list[Entry]]:
+    """The models within a budget by their data set and tasks, the most accurate on the validation data first.
+
+    Of equally accurate ones the one with fewer bytes comes first.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if not entries:
+        raise UserError("there is no saved model yet: train one")
+    allowed = [entry for entry in entries if budget.allows(entry.figures)]
+    if not allowed:
+        costs = [entry.figures for entry in entries]
+        least = (
+            f"{min(cost.bytes for cost in costs):,} bytes, {min(cost.latency_ms[1] for cost in costs):.3f} ms, "
+            f"{min(cost.multiply_adds for cost in costs):,} multiply-adds"
+        )
+        raise UserError(f"none of {len(entries)} models is within the budget; the least that models here need: {least}")
+    chosen: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
+    for entry in sorted(allowed, key=lambda entry: (-entry.mean_accuracy, entry.figures.bytes)):
+        chosen.setdefault((entry.dataset, entry.task_names), []).append(entry)
+    return dict(sorted(chosen.items()))
+
+
+def _files(config: RunConfig) -> Iterator[Path]:
+    yield from sorted((config.root / config.mod_logdir).glob("*.pth"))
+    for path in sorted(config.logs.glob("*/*/*.pth")):
+        if path.with_name(RESULTS).exists():
+            yield path
+
+
+def _entry(path: Path, saved: SavedModel) -> Entry:
+    compressed = isinstance(saved.network, CompactNetwork)
+    results: Mapping[str, Any] = saved.results
+    try:
+        return Entry(
+            path,
+            str(results["architecture"]),
+            compressed,
+            str(results["dataset"]),
+            tuple(results["task_names"]),
+            tuple(results["k"]),
+            int(results["seed"]),
+            tuple(results["validation_accuracy"]),
+            tuple(results["test_accuracy"]),
+            float(results["sparsity_rate"]),
+            figures(saved.network, torch.zeros(1, *_input_shape(saved)), SECONDS),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say what it reached: train the model again") from error
+
+
+def _input_shape(saved: SavedModel) -> tuple[int, ...]:
+    if isinstance(saved.network, CompactNetwork):
+        return saved.network.program.input_shape
+    return BACKBONES[saved.architecture.backbone].input_shape
+
+
+def _weights(saved: SavedModel) -> str:
+    """Checksum of the kind of network and its weights."""
+    digest = hashlib.sha256(saved.architecture.name.encode())
+    for name, tensor in saved.network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
