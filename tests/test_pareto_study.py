@@ -228,6 +228,20 @@ def test_several_k0_make_a_picture_in_three_dimensions_and_a_demonstration_the_m
     assert "no sparse MDMTN for MultiMnist trained with k0 = 0.5" in capsys.readouterr().err
 
 
+def test_a_start_without_zero_rows_makes_the_front_of_a_dense_network_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = ["--demo", "--quiet", "--num_epochs", "1", "--num_batchEpoch", "1", "--max_iter_search", "1"]
+    make += ["--max_iter_retrain", "1", "--k", "1e-9", "0.4", "0.6", "--output-dir", str(tmp_path)]
+    assert run(monkeypatch, "Example_HPS_MM_withSparsity.py", *make) == 0
+    assert "phase 1 ends with no zero rows, less than min_sparsRate = 10 %" in capsys.readouterr().err
+    study = [*SHORT[:-1], "2", "--k0", "1e-9", "--output-dir", str(tmp_path), "--quiet"]
+    assert run(monkeypatch, "Pareto_front_study_HPS_MM.py", *study) == 0
+    note = f"{model_in(tmp_path).name}, trained with k0 = 1e-09, has no zero rows: none are held, and its front is"
+    assert note in capsys.readouterr().err
+    assert [row["sparsity_rate"] for row in table_of(tmp_path)] == ["0.0"]
+
+
 def test_fronts_are_compared_with_one_reference_point(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

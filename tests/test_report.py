@@ -144,6 +144,7 @@ def made_up(
         layers=LAYERS,
         all_layers={name: getattr(total(LAYERS.values()), name) for name in RATES},
         sparsity_binds=None,
+        sparsity_advice="raise k_0" if k[0] else None,
         reached_min_sparsRate=False if k[0] else None,
         found_in_search=None,
         best_epoch=3,
@@ -687,7 +688,7 @@ def test_the_table_of_a_run_has_its_figures(tmp_path: Path, capsys: pytest.Captu
         f"({counts.rows - counts.nonzero} of {counts.rows} rows)",
         f"{results.sparsity_rate:.2f} %",
         f"{counts.compression_rate:.2f}",
-        "min_sparsRate was NOT reached",
+        "NOT as sparse as asked for: raise k_0",
         "12.5 s in all",
         "a_file.png",
     ):

@@ -210,7 +210,35 @@ def test_sparsity_that_cannot_be_reached_is_said_aloud(splits: Splits) -> None:
     messages = Messages()
     outcome = train(make_trainer(splits, messages, min_sparsRate=90.0, max_layerSRate=0.5))
     assert outcome.reached_min_sparsRate is False
-    assert any("did not reach min_sparsRate = 90 %" in text for text in messages.texts)
+    assert outcome.sparsity_advice is not None
+    assert "less than min_sparsRate = 90 %" in outcome.sparsity_advice
+    assert outcome.sparsity_advice.endswith(": raise max_layerSRate")
+    assert messages.texts == [outcome.sparsity_advice]
+
+
+@pytest.mark.parametrize("min_rate", [0.0, 15.0])
+def test_a_training_without_zero_rows_says_what_to_change(splits: Splits, min_rate: float) -> None:
+    messages = Messages()
+    short: dict[str, Any] = {"w": (1e-9, 0.4, 0.6), "max_iter_search": 1, "num_epochs": 1, "num_batchEpoch": 1}
+    outcome = train(trainer := make_trainer(splits, messages, min_sparsRate=min_rate, **short))
+    assert zero_row_rate(trainer.sparse_weights) == 0
+    assert outcome.sparsity_advice is not None
+    assert outcome.sparsity_advice.startswith("phase 1 ends with no zero rows")
+    assert "k_0, 1e-09 now" in outcome.sparsity_advice
+    assert "max_iter_search, 1 now" in outcome.sparsity_advice
+    assert messages.texts == [outcome.sparsity_advice]
+
+
+@pytest.mark.parametrize("study", [True, False])
+def test_a_given_model_without_zero_rows_is_announced(splits: Splits, study: bool) -> None:
+    messages = Messages()
+    mode: dict[str, Any] = {"Sparsity_study": False} if study else {"is_search": False}
+    outcome = train(make_trainer(splits, messages, max_iter=1, max_iter_retrain=1, num_epochs=1, **mode))
+    assert outcome.sparsity_advice is not None
+    assert outcome.sparsity_advice.startswith("the given model has no zero rows; ")
+    assert messages.texts == [outcome.sparsity_advice]
+    given = zeroed(make_trainer(splits, min_sparsRate=0.0, max_iter=1, max_iter_retrain=1, num_epochs=1, **mode))
+    assert train(given).sparsity_advice is None
 
 
 def test_phase_1_ends_with_its_last_model(splits: Splits) -> None:

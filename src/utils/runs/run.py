@@ -212,6 +212,7 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
         all_layers={name: getattr(every_row, name) for name in RATES},
         reached_min_sparsRate=outcome.reached_min_sparsRate,
         sparsity_binds=outcome.sparsity_binds,
+        sparsity_advice=outcome.sparsity_advice,
         found_in_search=_found(outcome),
         best_epoch=outcome.best.record.epoch,
         parameter_count=_parameter_count(trainer),

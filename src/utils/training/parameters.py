@@ -40,7 +40,7 @@ class TrainingParameters(Checked):
 
     method: str = Field(default="Chebyshev", description="training method, by its name in methods.py")
     w: tuple[float, ...] = Field(
-        default=(1e-3, 0.2, 0.799),
+        default=(1e-3, 0.5, 0.499),
         strict=False,
         title="w (the preference vector k)",
         description="preference vector k: sparsity, task 1, ..., task m",
