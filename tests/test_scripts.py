@@ -107,12 +107,7 @@ def test_demo_of_every_script_runs(script: str, tmp_path: Path, monkeypatch: pyt
     assert len(list(tmp_path.glob("src/Sparse_models/*.pth"))) == 1
 
 
-DENSE_DEMOS = {"Example_STL_MM_withSparsity.py": "9.1 % zero rows: k0 and schedule of the demonstration are too small"}
-SPARSE_DEMOS = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=DENSE_DEMOS[name])) if name in DENSE_DEMOS else name
-    for name in EXAMPLES
-    if "withSparsity" in name
-]
+SPARSE_DEMOS = [name for name in EXAMPLES if "withSparsity" in name]
 
 
 @pytest.mark.slow
