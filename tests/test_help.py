@@ -76,9 +76,9 @@ def test_values_are_types_and_defaults_those_of_the_readme(
     groups = groups_of(monkeypatch, capsys, "Example_MDMTN_MM_withSparsity.py")
     lines = {line.split()[0].strip(",-"): line for part in groups.values() for line in part}
     for name, value, default in (
-        ("k", "FLOAT [FLOAT ...]", "[0.001, 0.2, 0.799]"),
+        ("k", "FLOAT [FLOAT ...]", "[0.001, 0.5, 0.499]"),
         ("lr", "FLOAT", "[0.0025]"),
-        ("mu", "FLOAT", "[1]"),
+        ("mu", "FLOAT", "[10]"),
         ("epsilon", "0-1", "[0.0001]"),
         ("min_sparsRate", "0-100", "[20]"),
         ("LR_scheduler", "yes/no", "[yes]"),

@@ -36,11 +36,12 @@ def test_the_ideal_point_is_that_of_single_tasks_and_found_once(
     assert a == pytest.approx([0.0, *single_losses(tmp_path)])
     assert all(0 < value < 2.3 for value in a[1:])
     assert "2 trainings start" in capsys.readouterr().err
-    assert run_script(monkeypatch, "Example_MDMTN_MM_noSparsity.py", *flags) == 0
+    assert run_script(monkeypatch, "Example_HPS_MM_noSparsity.py", *flags, "--k", "0", "0.7", "0.3") == 0
     assert "trainings start" not in capsys.readouterr().err
     assert len(list(tmp_path.glob("logs/ideal_*"))) == 1
 
 
+@pytest.mark.slow
 def test_a_single_task_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = [*SHORT, "--a", "ideal", "--task", "1", "--output-dir", str(tmp_path)]
     assert run_script(monkeypatch, "Example_STL_MM_noSparsity.py", *flags) == 0

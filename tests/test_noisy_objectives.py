@@ -36,7 +36,7 @@ def test_the_losses_are_equal_and_their_gradients_cancel_at_the_solution(objecti
     assert gradient.abs().max() < 1e-7
 
 
-@pytest.mark.parametrize(("objectives", "noise"), [(2, 0.0), (2, 0.05), (2, 0.2), (2, 0.5), (3, 0.0), (3, 0.05)])
+@pytest.mark.parametrize(("objectives", "noise"), [(2, 0.05), (2, 0.2), (2, 0.5), (3, 0.05)])
 def test_noise_of_the_batches_moves_neither_losses_nor_multipliers(objectives: int, noise: float) -> None:
     f, method = solve(ChebyshevMethod, noise, objectives)
     assert apart(f) <= 0.03
@@ -47,7 +47,7 @@ def test_weights_of_single_batches_would_end_elsewhere(monkeypatch: pytest.Monke
     """What the averages and the bound on mu are for: without them the mean of the maximum is minimised."""
     monkeypatch.setattr(chebyshev_method, "TERMS_MEMORY", 1e-9)
     monkeypatch.setattr(chebyshev_method, "NOISE_IN_WEIGHTS", 1e6)
-    f, _ = solve(ChebyshevMethod, 0.2, 2, mu=100.0)
+    f, _ = solve(ChebyshevMethod, 0.2, 2, mu=100.0, epochs=15)
     assert apart(f) > 0.08
 
 
@@ -98,7 +98,7 @@ def test_the_penalty_is_bounded_by_the_noise_and_grows_as_terms_shrink() -> None
 
 
 def test_smooth_chebyshev_is_near_the_same_solution() -> None:
-    f, method = solve(SmoothChebyshev, 0.0, 2, mu=50.0)
+    f, method = solve(SmoothChebyshev, 0.0, 2, mu=50.0, epochs=10)
     assert apart(f) == pytest.approx(math.log(2) / 50, rel=0.2)  # the logarithm of the ratio of the weights, over mu
     torch.testing.assert_close(method.lam[1:], TRUTH[2], rtol=0, atol=0.02)
 
@@ -119,8 +119,8 @@ class Frozen(ChebyshevMethod):
 
 
 def test_a_wrong_run_has_large_optimality_figures() -> None:
-    right, method = solve(ChebyshevMethod, 0.05, 2)
-    wrong, frozen = solve(Frozen, 0.05, 2)
+    right, method = solve(ChebyshevMethod, 0.05, 2, epochs=15)
+    wrong, frozen = solve(Frozen, 0.05, 2, epochs=8)
     for f, solver, bounds in ((right, method, (0.0, 0.02)), (wrong, frozen, (0.2, 1.0))):
         state = solver.state(torch.cat([torch.zeros(1), f]))
         assert bounds[0] <= state.details["feasibility"] / max(state.weighted_objectives) <= bounds[1]
