@@ -232,7 +232,7 @@ def test_a_start_without_zero_rows_makes_the_front_of_a_dense_network_and_that_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make = ["--demo", "--quiet", "--num_epochs", "1", "--num_batchEpoch", "1", "--max_iter_search", "1"]
-    make += ["--max_iter_retrain", "1", "--k", "1e-9", "0.4", "0.6", "--output-dir", str(tmp_path)]
+    make += ["--max_iter_retrain", "1", "--lr", "1e-12", "--k", "1e-9", "0.4", "0.6", "--output-dir", str(tmp_path)]
     assert run(monkeypatch, "Example_HPS_MM_withSparsity.py", *make) == 0
     assert "phase 1 ends with no zero rows, less than min_sparsRate = 10 %" in capsys.readouterr().err
     study = [*SHORT[:-1], "2", "--k0", "1e-9", "--output-dir", str(tmp_path), "--quiet"]

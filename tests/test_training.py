@@ -219,7 +219,7 @@ def test_sparsity_that_cannot_be_reached_is_said_aloud(splits: Splits) -> None:
 @pytest.mark.parametrize("min_rate", [0.0, 15.0])
 def test_a_training_without_zero_rows_says_what_to_change(splits: Splits, min_rate: float) -> None:
     messages = Messages()
-    short: dict[str, Any] = {"w": (1e-9, 0.4, 0.6), "max_iter_search": 1, "num_epochs": 1, "num_batchEpoch": 1}
+    short: dict[str, Any] = {"w": (1e-9, 0.4, 0.6), "max_iter_search": 1, "num_epochs": 1, "lr": 1e-12}
     outcome = train(trainer := make_trainer(splits, messages, min_sparsRate=min_rate, **short))
     assert zero_row_rate(trainer.sparse_weights) == 0
     assert outcome.sparsity_advice is not None
