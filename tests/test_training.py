@@ -571,7 +571,7 @@ def test_rows_that_are_zeroed_are_those_of_the_proximal_operator_in_the_metric_o
         d = (state["exp_avg_sq"] / (1 - 0.999 ** float(state["step"]))).sqrt() + 1e-8
         step = two_phase.HORIZON * trainer.parameters.lr * weight_of_omega
         wanted.append(zero_rows(growl_prox(to_rows(weight.detach() * d), theta, step)))
-    two_phase.SearchRule(trainer.model, trainer.parameters).after_epoch(1.0, weight_of_omega, optimizer)
+    two_phase.SearchRule(trainer.model, trainer.parameters).after_epoch(9, weight_of_omega, optimizer)
     assert any(0 < int(zeros.sum()) < len(zeros) for zeros in wanted)
     for weight, old, zeros in zip(weights, before, wanted, strict=True):
         assert torch.equal(zero_rows(to_rows(weight)), zeros)
@@ -620,6 +620,19 @@ def test_zero_rows_never_return_in_phase_1(splits: Splits, w: tuple[float, ...])
     train(trainer)
     assert watch.returned == 0
     assert sum(int(zeros.sum()) for zeros in watch.zeros) > 0
+
+
+def test_a_longer_phase_1_begins_as_a_shorter_one(splits: Splits) -> None:
+    def search(iterations: int) -> list[EpochRecord]:
+        values = {"w": (0.5, 0.25, 0.25), "max_iter_search": iterations, "num_epochs": 1, "max_iter_retrain": 1}
+        trainer = make_trainer(splits, max_layerSRate=0.6, min_sparsRate=0.0, **values)
+        train(trainer)
+        return untimed([record for record in trainer.history if record.phase == "search"])
+
+    short_one, long_one = search(3), search(6)
+    assert long_one[:3] == short_one
+    assert search(2)[:1] != short_one[:1]  # within the first iterations the cap does depend on how many there are
+    assert long_one[-1].sparsity_rate >= short_one[-1].sparsity_rate > 0
 
 
 @pytest.mark.parametrize(

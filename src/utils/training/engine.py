@@ -81,8 +81,8 @@ class RowRule(Protocol):
     def after_step(self) -> None:
         """Called after every optimizer step."""
 
-    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
-        """Called after every epoch with the share of the phase done and the weight of Omega in what is minimised."""
+    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
+        """Called after every epoch with the epochs of the phase done and the weight of Omega in what is minimised."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class Trainer:
         epochs = phase.iterations * self.parameters.num_epochs
         self.observer.phase_starts(phase.name, epochs, first)
         for epoch in range(first, epochs):
-            record = self._epoch(phase, optimizer, epoch, epochs)
+            record = self._epoch(phase, optimizer, epoch)
             self.history.append(record)
             self._keep_best(phase, record)
             if (epoch + 1) % self.parameters.num_epochs == 0:
@@ -266,7 +266,7 @@ class Trainer:
             self.model.load_state_dict(before[0])
         self.history, self.finished, self._interrupted = history, finished, saved
 
-    def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, epoch: int, epochs: int) -> EpochRecord:
+    def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, epoch: int) -> EpochRecord:
         started = time.perf_counter()
         iteration = epoch // self.parameters.num_epochs
         lr = self.parameters.lr * self.parameters.lr_sched_coef ** (iteration * self.parameters.LR_scheduler)
@@ -274,7 +274,7 @@ class Trainer:
             group["lr"] = lr
         f = self._train_epoch(phase, optimizer)
         state = self.method.state(f)
-        phase.rule.after_epoch((epoch + 1) / epochs, self.method.sparsity_weight(), optimizer)
+        phase.rule.after_epoch(epoch + 1, self.method.sparsity_weight(), optimizer)
         validation = evaluate(self.model, self.splits.validation, self.parameters.criterion)
         record = EpochRecord(
             phase=phase.name,

@@ -22,6 +22,8 @@ from src.utils.training.parameters import Mode, TrainingParameters
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
 HORIZON = 1000
 """Optimizer steps in which Omega's pull alone must bring a row to zero; Adam's second moments remember as many."""
+CAP_ITERATIONS = 3
+"""Iterations in which the cap on a layer's zero rows grows; the learning rate falls with each, and rows with it."""
 SLACK = 0.1
 """A term that is smaller than the largest one by more than this share belongs to a slack constraint."""
 
@@ -35,7 +37,7 @@ class FreeRows:
     def after_step(self) -> None:
         """Nothing."""
 
-    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
+    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
         """Nothing."""
 
 
@@ -57,7 +59,9 @@ class SearchRule:
 
     Args:
         model: whose GrOWL layers are treated.
-        parameters: the GrOWL weights and ``max_layerSRate``, which the cap reaches linearly at the end.
+        parameters: the GrOWL weights and ``max_layerSRate``, which the cap reaches linearly, at the end of a phase of
+            ``CAP_ITERATIONS`` iterations or fewer. It does not grow more slowly in a longer phase: a longer phase
+            begins as a shorter one does, and goes on from where that one ends.
 
     Source: Yun, Lozano, Yang, Adaptive proximal gradient methods for structured neural networks (2021), for the
     proximal operator in the metric of the optimizer; Chen et al., Only train once (2021), for rows that stay zero.
@@ -68,6 +72,7 @@ class SearchRule:
         self._weights = [layer.weight for layer in layers]
         self._thetas = growl_thetas(model, parameters, self._weights[0].device)
         self._max_rate = parameters.max_layerSRate
+        self._cap_epochs = min(parameters.max_iter_search, CAP_ITERATIONS) * parameters.num_epochs
         self.start_epoch()
 
     @torch.no_grad()
@@ -82,12 +87,13 @@ class SearchRule:
             weight.mul_(kept)
 
     @torch.no_grad()
-    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
+    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
         """Set the rows to zero that the proximal operator zeroes, as far as the cap allows."""
         step = HORIZON * float(optimizer.param_groups[0]["lr"]) * sparsity_weight
+        cap = self._max_rate * min(epochs / self._cap_epochs, 1)
         for weight, theta in zip(self._weights, self._thetas, strict=True):
             scaled = to_rows(weight * preconditioner(optimizer, weight))  # (n, d)
-            sparse = cap_zero_rows(scaled, growl_prox(scaled, theta, step), self._max_rate * progress)
+            sparse = cap_zero_rows(scaled, growl_prox(scaled, theta, step), cap)
             weight.mul_(_per_row(weight, ~zero_rows(sparse)))
 
 
@@ -130,7 +136,7 @@ class PatternRule:
         for weight, pattern in self._pairs:
             weight.copy_(from_rows(pattern.project(to_rows(weight)), weight.shape))
 
-    def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
+    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
         """Nothing: the pattern holds after every step."""
 
 
