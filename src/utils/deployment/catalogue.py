@@ -97,13 +97,12 @@ def find_models(config: RunConfig, message: Callable[[str], None]) -> list[Entry
     for path in _files(config):
         try:
             saved = load_model(path)
-            entry, weights = _entry(path, saved), _weights(saved)
+            weights = _weights(saved)
+            if weights not in seen:
+                entries.append(_entry(path, saved))
+                seen.add(weights)
         except UserError as error:
             message(f"left out: {error}")
-            continue
-        if weights not in seen:
-            entries.append(entry)
-            seen.add(weights)
     return entries
 
 
