@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from src.models.backbones import BACKBONES
 from src.models.compact import CompactNetwork
 from src.models.registry import SavedModel, load_model
 from src.utils.errors import UserError
-from src.utils.runs.config import RESULTS, RunConfig
+from src.utils.runs.config import RESULTS, RunConfig, weights_checksum
 from src.utils.sparsity.figures import Figures, figures
 
 SECONDS = 0.05  # of measuring the latency of a model at a batch size
@@ -97,7 +96,7 @@ def find_models(config: RunConfig, message: Callable[[str], None]) -> list[Entry
     for path in _files(config):
         try:
             saved = load_model(path)
-            weights = _weights(saved)
+            weights = weights_checksum(asdict(saved.architecture), saved.network.state_dict())
             if weights not in seen:
                 entries.append(_entry(path, saved))
                 seen.add(weights)
@@ -162,12 +161,3 @@ def _input_shape(saved: SavedModel) -> tuple[int, ...]:
     if isinstance(saved.network, CompactNetwork):
         return saved.network.program.input_shape
     return BACKBONES[saved.architecture.backbone].input_shape
-
-
-def _weights(saved: SavedModel) -> str:
-    """Checksum of the kind of network and its weights."""
-    digest = hashlib.sha256(saved.architecture.name.encode())
-    for name, tensor in saved.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

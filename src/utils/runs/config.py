@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -200,8 +200,13 @@ def identity(
 def model_checksum(path: str) -> str:
     """Of a model file's architecture and weights; not of the times and versions beside them."""
     content = read_torch(Path(path))
-    digest = hashlib.sha256(json.dumps(content.get("architecture"), sort_keys=True).encode())
-    for name, tensor in content.get("state_dict", {}).items():
+    return weights_checksum(content.get("architecture"), content.get("state_dict", {}))
+
+
+def weights_checksum(architecture: Any, state: Mapping[str, Any]) -> str:
+    """Of an architecture, as plain values, and a state dict."""
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
+    for name, tensor in state.items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
