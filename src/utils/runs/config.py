@@ -180,23 +180,6 @@ def compressed_file(model: Path) -> Path:
     return model.with_name(f"{model.stem}_compressed.pth")
 
 
-def identity(
-    config: RunConfig, parameters: TrainingParameters, checksum: Callable[[str], str] | None = None
-) -> list[Any]:
-    """All that the results of a run depend on, as plain values: not where files are, but what they hold.
-
-    Args:
-        config, parameters: what is run.
-        checksum: of a model file; None takes :func:`model_checksum`.
-
-    Raises:
-        UserError: if a model that it starts or learns from cannot be read.
-    """
-    models = [*([config.model] if config.model else []), *config.teachers]
-    what = {name: value for name, value in to_plain(config).items() if name not in _PLACES}
-    return [what, to_plain(parameters), [(checksum or model_checksum)(path) for path in models]]
-
-
 def model_checksum(path: str) -> str:
     """Of a model file's architecture and weights; not of the times and versions beside them."""
     content = read_torch(Path(path))
@@ -210,6 +193,23 @@ def weights_checksum(architecture: Any, state: Mapping[str, Any]) -> str:
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def identity(
+    config: RunConfig, parameters: TrainingParameters, checksum: Callable[[str], str] = model_checksum
+) -> list[Any]:
+    """All that the results of a run depend on, as plain values: not where files are, but what they hold.
+
+    Args:
+        config, parameters: what is run.
+        checksum: of a model file; one that remembers saves reading it for every run.
+
+    Raises:
+        UserError: if a model that it starts or learns from cannot be read.
+    """
+    models = [*([config.model] if config.model else []), *config.teachers]
+    what = {name: value for name, value in to_plain(config).items() if name not in _PLACES}
+    return [what, to_plain(parameters), [checksum(path) for path in models]]
 
 
 def run_fingerprint(config: RunConfig, parameters: TrainingParameters) -> str:
