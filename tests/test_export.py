@@ -27,7 +27,7 @@ from src.utils.deployment.predict import predict
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.sparsity.compress import compress
-from tests.conftest import CPU, first_images, one_line, quiet
+from tests.conftest import CPU, one_line, quiet
 from tests.test_compress import TOLERANCE, Maker, compact, outputs, sparse_mdmtn
 from tests.test_scripts import run
 
@@ -42,11 +42,8 @@ def inputs_of(data: MultiTaskDataset) -> Inputs:
 
 
 @pytest.fixture(scope="module")
-def networks(digits: MultiTaskDataset) -> dict[str, nn.Module]:
+def networks(splits: Splits) -> dict[str, nn.Module]:
     """A sparse network and what compression makes of it."""
-    from Data_loaders.loaders import make_splits
-
-    splits: Splits = make_splits(first_images(digits, 360, 100), CPU)
     dense = sparse_mdmtn(splits)
     return {"dense": dense, "compressed": compact(compress(dense, splits.test.images[:1]))}
 
