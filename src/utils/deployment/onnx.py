@@ -30,6 +30,7 @@ from src.utils.errors import UserError
 from src.utils.files import write_bytes
 from src.utils.sparsity.figures import BATCH_SIZES
 
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 SUFFIX, INPUT, KEY = ".onnx", "images", "mdmtn"
 TOLERANCE = 1e-4  # of the largest logit
 CHUNK = 500
@@ -76,7 +77,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, content: bytes, path: Path) -> None:
-        runtime = needed("onnxruntime")
+        runtime = _needed("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -95,7 +96,6 @@ class OnnxNetwork:
         Raises:
             UserError: if it is missing or cannot be run.
         """
-        needed("onnxruntime")
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -110,6 +110,8 @@ class OnnxNetwork:
 def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, path: Path, *, int8: bool) -> Export:
     """Write a network that takes raw images, in batches of any size, after it has answered as torch does.
 
+    :func:`check_packages` has passed.
+
     Args:
         network: on normalised images.
         inputs: what images it takes; kept in the file.
@@ -118,10 +120,8 @@ def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, pa
         int8: round the linear layers to 8 bits, by ONNX Runtime's dynamic quantisation; any difference is allowed then.
 
     Raises:
-        UserError: if a package is missing, the network cannot be written, or answers otherwise; no file is left then.
+        UserError: if the network cannot be written, or answers otherwise; no file is left then.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        needed(package)
     content = _written(network, inputs)
     content = _rounded(content) if int8 else content
     exported = OnnxNetwork(content, path)
@@ -144,7 +144,17 @@ def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, pa
     )
 
 
-def needed(package: str) -> Any:
+def check_packages() -> None:
+    """Refuse an export without the packages it needs.
+
+    Raises:
+        UserError: naming the first that is not installed.
+    """
+    for package in PACKAGES:
+        _needed(package)
+
+
+def _needed(package: str) -> Any:
     """A package of the export, imported.
 
     Raises:
@@ -185,7 +195,7 @@ def _rounded(content: bytes) -> bytes:
     The weights of a compressed layer, which are picked from a table, become numbers again when the file is loaded;
     other layers round what they read, too, batch by batch.
     """
-    onnx, quantization = needed("onnx"), needed("onnxruntime.quantization")
+    onnx, quantization = _needed("onnx"), _needed("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / f"model{SUFFIX}"
         level = logging.root.manager.disable
