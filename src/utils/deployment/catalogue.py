@@ -78,11 +78,9 @@ class Budget:
 
     def allows(self, found: Figures) -> bool:
         """Whether a model is within it."""
-        return all(limit is None or cost <= limit for limit, cost in self._pairs(found))
-
-    def _pairs(self, found: Figures) -> list[tuple[float | None, float]]:
         limits = (self.max_bytes, self.max_ms, self.max_multiply_adds)
-        return list(zip(limits, (found.bytes, found.latency_ms[1], found.multiply_adds), strict=True))
+        costs = (found.bytes, found.latency_ms[1], found.multiply_adds)
+        return all(limit is None or cost <= limit for limit, cost in zip(limits, costs, strict=True))
 
 
 def find_models(config: RunConfig, message: Callable[[str], None]) -> list[Entry]:
