@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from src.models.backbones import BACKBONES
@@ -15,13 +14,14 @@ from src.models.compact import CompactNetwork
 from src.models.registry import SavedModel, load_model
 from src.utils.errors import UserError
 from src.utils.runs.config import RESULTS, RunConfig, weights_checksum
+from src.utils.runs.results import Accuracies
 from src.utils.sparsity.figures import Figures, figures
 
 SECONDS = 0.05  # of measuring the latency of a model at a batch size
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Accuracies):
     """A saved model.
 
     Attributes:
@@ -45,16 +45,6 @@ class Entry:
     test_accuracy: tuple[float, ...]
     sparsity_rate: float
     figures: Figures
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean validation accuracy of the tasks, percent."""
-        return float(np.mean(self.validation_accuracy))
-
-    @property
-    def mean_test_accuracy(self) -> float:
-        """Mean test accuracy of the tasks, percent."""
-        return float(np.mean(self.test_accuracy))
 
     @property
     def training(self) -> tuple[Any, ...]:
