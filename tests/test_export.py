@@ -28,7 +28,7 @@ from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.sparsity.compress import compress
 from tests.conftest import CPU, one_line, quiet
-from tests.test_compress import TOLERANCE, Maker, compact, outputs, sparse_mdmtn
+from tests.test_compress import TOLERANCE, Maker, outputs, sparse_mdmtn
 from tests.test_scripts import run
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -45,7 +45,7 @@ def inputs_of(data: MultiTaskDataset) -> Inputs:
 def networks(splits: Splits) -> dict[str, nn.Module]:
     """A sparse network and what compression makes of it."""
     dense = sparse_mdmtn(splits)
-    return {"dense": dense, "compressed": compact(compress(dense, splits.test.images[:1]))}
+    return {"dense": dense, "compressed": compress(dense, splits.test.images[:1]).network()}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_layout_for_a_runtime_changes_no_answer(seed: int, kind: str) -> Non
     network = getattr(maker, kind)()
     maker.damage(network)
     x = torch.randn(3, *maker.image, dtype=torch.float64)
-    small = compact(compress(network.double().eval(), x))
+    small = compress(network.double().eval(), x).network()
     for wanted, got in zip(outputs(small, x), outputs(for_runtime(small), x), strict=True):
         assert (got - wanted).abs().max() <= TOLERANCE[torch.float64] * max(float(wanted.detach().abs().max()), 1.0)
 
