@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import statistics
 import tempfile
-import time
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,14 +26,13 @@ from src.models.multi_task import MultiTaskNetwork
 from src.utils.deployment.inputs import Inputs
 from src.utils.errors import UserError
 from src.utils.files import write_bytes
-from src.utils.sparsity.figures import BATCH_SIZES
+from src.utils.sparsity.figures import BATCH_SIZES, SECONDS, latency_ms
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 SUFFIX, INPUT, KEY = ".onnx", "images", "mdmtn"
 TOLERANCE = 1e-4  # of the largest logit
 CHUNK = 500
 ROUNDED = ("MatMul", "Gather")
-REPETITIONS = 30
 
 Logits = list[NDArray[np.float32]]
 
@@ -140,7 +137,7 @@ def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, pa
         other,
         _accuracy(after, data.y_test),
         _accuracy(before, data.y_test),
-        {size: _latency_ms(exported, data.x_test, size) for size in BATCH_SIZES},
+        {size: latency_ms([exported], _batch(data.x_test, size), SECONDS)[0] for size in BATCH_SIZES},
     )
 
 
@@ -228,10 +225,5 @@ def _accuracy(logits: Logits, labels: NDArray[Any]) -> tuple[float, ...]:
     return tuple(100 * float((task.argmax(1) == labels[:, i]).mean()) for i, task in enumerate(logits))
 
 
-def _latency_ms(network: OnnxNetwork, images: NDArray[np.uint8], size: int) -> float:
-    batch, times = images[np.arange(size) % len(images)], []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        network(batch)
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+def _batch(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    return images[np.arange(size) % len(images)]
