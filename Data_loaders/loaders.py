@@ -68,9 +68,7 @@ def make_splits(dataset: MultiTaskDataset, device: torch.device) -> Splits:
     count = len(dataset.x_train)
     held_out = round(count / 6) if dataset.validation_size is None else dataset.validation_size
     order = np.random.default_rng(SPLIT_SEED).permutation(count)
-    aside = np.isin(np.arange(count), order[:held_out])
-    if dataset.origins is not None:
-        aside = _whole_groups(dataset.origins, order, held_out)
+    aside = _whole_groups(np.arange(count) if dataset.origins is None else dataset.origins, order, held_out)
 
     def part(x: np.ndarray, y: np.ndarray) -> TaskData:
         return TaskData(normalise(x, dataset.mean, dataset.std, device), torch.from_numpy(y).to(device))

@@ -24,7 +24,7 @@ from src.models.registry import Architecture, load_model, save_model
 from src.utils.errors import UserError
 from src.utils.program import Program, Step
 from src.utils.sparsity.capture import GROUPS, REUSED, UNSUPPORTED
-from src.utils.sparsity.compress import Compressed, compress
+from src.utils.sparsity.compress import compress
 from src.utils.sparsity.figures import compare, figures
 from src.utils.sparsity.fold import NEGATIVE
 from src.utils.sparsity.rows import row_labels, to_rows
@@ -32,10 +32,6 @@ from tests.conftest import equal_states, make_network, one_line
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 COMPACT_MM = Architecture(COMPRESSED, "MultiMnist", (10, 10))
-
-
-def compact(found: Compressed) -> CompactNetwork:
-    return found.network()
 
 
 def parameters(network: nn.Module) -> int:
@@ -196,7 +192,7 @@ def check_random(seed: int, kind: str, dtype: torch.dtype) -> None:
     network = network.to(dtype).eval()
     before = copy.deepcopy(network.state_dict())
     x = torch.randn(3, *maker.image, dtype=dtype)
-    smaller = compact(compress(network, x))
+    smaller = compress(network, x).network()
     for wanted, got in zip(outputs(network, x), outputs(smaller, x), strict=True):
         assert got.dtype == dtype
         assert (got - wanted).abs().max() <= TOLERANCE[dtype] * max(float(wanted.abs().max()), 1.0)
@@ -292,7 +288,7 @@ def test_a_monitor_with_alpha_zero_disappears(splits: Splits) -> None:
     assert not any(step.name.startswith("monitors_0") for step in found.program.steps)
     assert found.layers["monitors.0.0"].kept == 0
     x = splits.test.images[:9]
-    for wanted, got in zip(outputs(network, x), outputs(compact(found), x), strict=True):
+    for wanted, got in zip(outputs(network, x), outputs(found.network(), x), strict=True):
         torch.testing.assert_close(got, wanted)
 
 
@@ -333,9 +329,9 @@ def test_what_is_not_supported_is_left_and_named(tmp_path: Path) -> None:
     assert {found.left[name] for name in ("strange", "view")} == {UNSUPPORTED}
     assert (found.left["grouped"], found.left["twice"]) == (GROUPS, REUSED)
     assert found.layers["last"].read == 3
-    torch.testing.assert_close(outputs(compact(found), x)[0], network(x).detach())
+    torch.testing.assert_close(outputs(found.network(), x)[0], network(x).detach())
     with pytest.raises(UserError, match=r"cannot hold layers of other kinds: .*strange"):
-        save_model(tmp_path / "model.pth", compact(found), COMPACT_MM, {}, {})
+        save_model(tmp_path / "model.pth", found.network(), COMPACT_MM, {}, {})
 
 
 def test_a_network_that_cannot_be_followed_is_refused() -> None:
@@ -367,7 +363,7 @@ def test_no_joined_convolution_is_larger_than_what_memory_is_kept_for() -> None:
         32,
         32,
     ]  # 32 channels of 30 x 30: 28,800 numbers
-    smaller, x = compact(found), torch.randn(2, 3, 32, 32)
+    smaller, x = found.network(), torch.randn(2, 3, 32, 32)
     for wanted, got in zip(outputs(network.eval(), x), outputs(smaller, x), strict=True):
         torch.testing.assert_close(got, wanted)
 
@@ -392,7 +388,7 @@ def test_convolutions_behind_a_joined_one_are_joined() -> None:
     network, x = Nested(), torch.randn(3, 1, 8, 8)
     found = compress(network, x)
     assert sum(step.op == "conv2d" for step in found.program.steps) == 2
-    for wanted, got in zip(outputs(network, x), outputs(compact(found), x), strict=True):
+    for wanted, got in zip(outputs(network, x), outputs(found.network(), x), strict=True):
         torch.testing.assert_close(got, wanted)
 
 
@@ -401,7 +397,7 @@ def test_convolutions_behind_a_joined_one_are_joined() -> None:
 
 @pytest.fixture
 def saved(splits: Splits, tmp_path: Path) -> tuple[Path, CompactNetwork]:
-    network = compact(compress(sparse_mdmtn(splits), splits.test.images[:1]))
+    network = compress(sparse_mdmtn(splits), splits.test.images[:1]).network()
     architecture = replace(COMPACT_MM, name="MDMTN")
     save_model(tmp_path / "model.pth", network, architecture, {"lr": 0.1}, {"task": 0})
     return tmp_path / "model.pth", network
@@ -464,7 +460,7 @@ def test_a_program_is_plain_data() -> None:
 
 
 def test_torch_export_follows_a_compressed_network(splits: Splits) -> None:
-    network = compact(compress(sparse_mdmtn(splits), splits.test.images[:1]))
+    network = compress(sparse_mdmtn(splits), splits.test.images[:1]).network()
     x = splits.test.images[:6]
     exported = torch.export.export(network, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},)).module()
     for size in (2, 6):
@@ -484,7 +480,7 @@ def test_figures_count_what_there_is(splits: Splits, monkeypatch: pytest.MonkeyP
     assert 4 * found.parameters < found.bytes < 4 * found.parameters + 4000
     assert all(time > 0 for time in found.as_plain()["latency_ms"].values())
     dense = sparse_mdmtn(splits)
-    pair = compare(dense, compact(compress(dense, splits.test.images[:1])), splits.test.images)
+    pair = compare(dense, compress(dense, splits.test.images[:1]).network(), splits.test.images)
     assert pair.same_predictions
     assert pair.max_difference < 1e-4  # of logits of about ten
     assert 3 * pair.compressed.parameters < pair.dense.parameters

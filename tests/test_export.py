@@ -27,8 +27,8 @@ from src.utils.deployment.predict import predict
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.sparsity.compress import compress
-from tests.conftest import CPU, first_images, one_line, quiet
-from tests.test_compress import TOLERANCE, Maker, compact, outputs, sparse_mdmtn
+from tests.conftest import CPU, one_line, quiet
+from tests.test_compress import TOLERANCE, Maker, outputs, sparse_mdmtn
 from tests.test_scripts import run
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -42,13 +42,10 @@ def inputs_of(data: MultiTaskDataset) -> Inputs:
 
 
 @pytest.fixture(scope="module")
-def networks(digits: MultiTaskDataset) -> dict[str, nn.Module]:
+def networks(splits: Splits) -> dict[str, nn.Module]:
     """A sparse network and what compression makes of it."""
-    from Data_loaders.loaders import make_splits
-
-    splits: Splits = make_splits(first_images(digits, 360, 100), CPU)
     dense = sparse_mdmtn(splits)
-    return {"dense": dense, "compressed": compact(compress(dense, splits.test.images[:1]))}
+    return {"dense": dense, "compressed": compress(dense, splits.test.images[:1]).network()}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +101,7 @@ def test_the_layout_for_a_runtime_changes_no_answer(seed: int, kind: str) -> Non
     network = getattr(maker, kind)()
     maker.damage(network)
     x = torch.randn(3, *maker.image, dtype=torch.float64)
-    small = compact(compress(network.double().eval(), x))
+    small = compress(network.double().eval(), x).network()
     for wanted, got in zip(outputs(small, x), outputs(for_runtime(small), x), strict=True):
         assert (got - wanted).abs().max() <= TOLERANCE[torch.float64] * max(float(wanted.detach().abs().max()), 1.0)
 

@@ -176,13 +176,13 @@ def test_teachers_with_batch_norm_keep_their_statistics() -> None:
 def test_epoch_mean_counts_every_image_once(splits: Splits) -> None:
     model, method = make()
     (images, labels), size = batch(splits, 30), 20
-    method.start_epoch()
+    method.start_epoch(1, 1.0)
     method.backward(model, images[:size], labels[:size])
     method.backward(model, images[size:], labels[size:])
     with torch.no_grad():
         wanted = float(method.distillation_losses(images, model.trunk(images)).sum())
     assert method.state(torch.zeros(3)).details == {"distillation": pytest.approx(wanted, rel=1e-4)}
-    method.start_epoch()
+    method.start_epoch(1, 1.0)
     assert method.state(torch.zeros(3)).details == {"distillation": 0.0}
 
 

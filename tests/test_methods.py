@@ -125,10 +125,10 @@ def test_mgda_state_is_the_mean_of_the_epoch_and_starts_anew(splits: Splits) -> 
     batches = list(splits.train.batches(100))[:2]
     single = []
     for images, labels in batches:
-        method.start_epoch()
+        method.start_epoch(1, 1.0)
         f = method.backward(network, images, labels)
         single.append(method.state(f))
-    method.start_epoch()
+    method.start_epoch(1, 1.0)
     for images, labels in batches:
         f = method.backward(network, images, labels)
     together = method.state(f)

@@ -19,7 +19,7 @@ from src.utils.runs.config import RunConfig
 from src.utils.sparsity.compress import compress
 from src.utils.sparsity.figures import Figures
 from tests.conftest import one_line
-from tests.test_compress import compact, sparse_mdmtn
+from tests.test_compress import sparse_mdmtn
 from tests.test_scripts import run
 
 MDMTN_MM, HPS_MM = Architecture("MDMTN", "MultiMnist", (10, 10)), Architecture("HPS", "MultiMnist", (10, 10))
@@ -45,7 +45,7 @@ def house(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("house")
     models, run_folder = root / "src" / "Sparse_models", root / "logs" / "script" / "run"
     network = sparse_mdmtn(splits)
-    small = compact(compress(network, splits.test.images[:1]))
+    small = compress(network, splits.test.images[:1]).network()
     save_model(models / "dense.pth", network, MDMTN_MM, {}, results("MDMTN", 95.0))
     save_model(run_folder / "model_compressed.pth", small, MDMTN_MM, {}, results("MDMTN", 95.0))
     shutil.copy(models / "dense.pth", run_folder / "model.pth")

@@ -85,7 +85,7 @@ def test_the_pace_of_the_multipliers_follows_steps_and_learning_rate() -> None:
 def test_the_penalty_is_bounded_by_the_noise_and_grows_as_terms_shrink() -> None:
     def penalty(noise: float, scale: float) -> float:
         method = noisy(ChebyshevMethod, noise, 0)(Point(), parameters_for(2, mu=20.0), CPU)
-        method.start_epoch(100)
+        method.start_epoch(100, 1.0)
         for _ in range(100):
             method.backward(Point(), NO_IMAGES, NO_IMAGES)
         for buffer, factor in ((method.average.mean, scale), (method.average.variance, scale**2)):

@@ -26,6 +26,7 @@ from src.utils.errors import UserError
 from src.utils.files import write_json, write_text
 from src.utils.report import console, diagram, fronts, sweeps
 from src.utils.report import run as run_pictures
+from src.utils.report.choice import draw_models
 from src.utils.report.diagram import draw_diagram
 from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison, draw_curves, draw_front, draw_front_3d, draw_fronts
@@ -58,6 +59,7 @@ from src.utils.training.engine import EpochRecord, Observer
 from src.utils.training.method import MethodState
 from src.utils.training.parameters import TrainingParameters
 from tests.conftest import one_line, short
+from tests.test_models_command import ENTRIES
 
 TASKS = ("left digit", "right digit")
 KKT = {"t": 0.3, "mu": 2.0, "multiplier_sum": 0.0, "complementarity": 0.01, "feasibility": 0.02, "chebyshev_gap": 0.1}
@@ -306,6 +308,7 @@ PICTURES: dict[str, Callable[[Path], list[Path]]] = {
     "draw_front_3d": drawn_front_3d,
     "draw_fronts": drawn_fronts,
     "draw_history": drawn_history,
+    "draw_models": lambda folder: draw_models(folder / "a.png", ENTRIES, ENTRIES[0]),
     "draw_repetitions": lambda folder: draw_repetitions(made_up_repetitions(folder)),
     "draw_rows": drawn_rows,
     "draw_run": lambda folder: draw_run(made_up(folder / "run").folder),
@@ -315,8 +318,6 @@ PICTURES: dict[str, Callable[[Path], list[Path]]] = {
 }
 PARTS = {"draw_table", "draw_zero_rows"}
 """Draws into a picture of another."""
-ELSEWHERE = {"draw_models"}
-"""Is tested with its command, in test_models_command.py."""
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -337,7 +338,7 @@ def test_no_drawing_function_is_left_out_above() -> None:
         for name, value in inspect.getmembers(module, inspect.isfunction)
         if value.__module__ == module.__name__ and name.startswith(("draw", "report"))
     }
-    assert found == set(PICTURES) | PARTS | ELSEWHERE
+    assert found == set(PICTURES) | PARTS
 
 
 # What pictures show

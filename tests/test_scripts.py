@@ -27,9 +27,9 @@ from src.utils.command_line import training
 from src.utils.command_line.flags import Plan
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
-from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
 from tests.processes import script_with
+from tests.test_training import Messages
 from Train_and_Test import train_and_test
 
 SHORT = [
@@ -372,22 +372,14 @@ def test_a_network_that_cannot_be_compressed_is_trained_all_the_same(tmp_path: P
         w=(0.3, 0.3, 0.4), skip_layer=12, max_iter_search=1, max_iter_retrain=1, num_epochs=2, min_sparsRate=1.0
     )
     torch.manual_seed(0)
-    network, listener = own_network((2, 5)), Notes()
+    network, listener = own_network((2, 5)), Messages()
     network.__class__ = Branching
     results = train_and_test(network, OWN, parameters, output_dir=str(tmp_path), observer=listener)
     assert results.sparsity_rate > 0
     assert results.compression is None
     assert results.images is None
-    assert any("the network is not compressed: the steps of Branching cannot be followed" in x for x in listener.notes)
+    assert any("the network is not compressed: the steps of Branching cannot be followed" in x for x in listener.texts)
     assert not list(tmp_path.rglob("*_compressed.pth"))
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def test_own_monitors_work_too(tmp_path: Path) -> None:

@@ -157,9 +157,7 @@ class CompactNetwork(MultiTaskNetwork):
     @torch.no_grad()
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the values of all steps and of the images, without the batch."""
-        example = next((value for value in self.tensors.parameters()), torch.zeros(()))
-        x = torch.zeros(2, *self.program.input_shape, dtype=example.dtype, device=example.device)
-        values: dict[str, Any] = {INPUT: x}
+        values: dict[str, Any] = {INPUT: self._zeros()}
         shapes = {INPUT: self.program.input_shape}
         for step, run, holder, _ in self._plan:
             own = {} if holder is None else {**holder._parameters, **holder._buffers}
@@ -181,13 +179,16 @@ class CompactNetwork(MultiTaskNetwork):
             return self.others[step.name]
         return torch.relu_ if in_place else OPERATIONS[step.op].run
 
+    def _zeros(self) -> Tensor:
+        """Two images of zeros, of the type and on the device of the tensors."""
+        example = next((value for value in self.tensors.parameters()), torch.zeros(()))
+        return torch.zeros(2, *self.program.input_shape, dtype=example.dtype, device=example.device)
+
     @torch.no_grad()
     def _check_shapes(self) -> None:
         """Run it once on an image of zeros."""
-        example = next((value for value in self.tensors.parameters()), torch.zeros(()))
-        x = torch.zeros(2, *self.program.input_shape, dtype=example.dtype, device=example.device)
         try:
-            outputs = self(x)
+            outputs = self(self._zeros())
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
             raise UserError("the steps and tensors of the compressed network do not fit: compress it again") from error
         if any(output.ndim != 2 or len(output) != 2 for output in outputs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -121,7 +120,7 @@ def predict(arguments: Sequence[str]) -> None:
 
 def models(arguments: Sequence[str]) -> None:
     """List all saved models and finished runs with what they reach and cost, and name the most accurate one."""
-    parser = Parser(prog="Train_and_Test.py models", description=models.__doc__, argument_default=argparse.SUPPRESS)
+    parser = Parser(prog="Train_and_Test.py models", description=models.__doc__)
     add_flags(parser, ModelsOptions, tuple(fields_of(ModelsOptions)))
     places = ("output_dir", "main_dir", "mod_logdir")
     add_flags(parser, RunConfig, places)

@@ -12,7 +12,7 @@ from src.utils.command_line.looking import trained_on
 from src.utils.command_line.options import ModelsOptions
 from src.utils.deployment.catalogue import Budget, choose, find_models
 from src.utils.deployment.inputs import Inputs
-from src.utils.deployment.onnx import SUFFIX, export, needed
+from src.utils.deployment.onnx import SUFFIX, check_packages, export
 from src.utils.deployment.predict import predict
 from src.utils.report.choice import draw_models
 from src.utils.report.console import ConsoleObserver, show_files
@@ -28,8 +28,7 @@ def export_model(path: Path, places: Mapping[str, Any], *, int8: bool) -> None:
     """Write a saved model in the format ONNX beside it, and show how it answers the test images."""
     saved = load_model(path)
     inputs = Inputs.of_results(path, saved.results)
-    for package in ("onnx", "onnxscript", "onnxruntime"):  # before data are loaded
-        needed(package)
+    check_packages()  # before data are loaded
     config, _ = trained_on(path, saved, places)
     data = load_dataset(config, ConsoleObserver(quiet=False))
     target = path.with_name(f"{path.stem}{'_int8' if int8 else ''}{SUFFIX}")

@@ -110,7 +110,7 @@ class Request(Generic[Options]):
     quiet: bool
     given: tuple[str, ...]
     notes: tuple[str, ...]
-    ideal: bool = False
+    ideal: bool
 
 
 def read_flags(

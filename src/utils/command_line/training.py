@@ -144,7 +144,7 @@ def workers_of(request: Request[Any]) -> Workers:
     """Who trains, as the flags say; a process goes on with a training by the script that was started."""
     options: RunOptions = request.options
     if not isinstance(options, SweepOptions):
-        return Workers(1, None, request.plan.script)
+        return Workers(script=request.plan.script)
     return Workers(options.jobs, options.dask, request.plan.script)
 
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from src.models.backbones import BACKBONES
 from src.models.compact import CompactNetwork
 from src.models.registry import SavedModel, load_model
 from src.utils.errors import UserError
-from src.utils.runs.config import RESULTS, RunConfig
+from src.utils.runs.config import RESULTS, RunConfig, weights_checksum
+from src.utils.runs.results import Accuracies
 from src.utils.sparsity.figures import Figures, figures
 
 SECONDS = 0.05  # of measuring the latency of a model at a batch size
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Accuracies):
     """A saved model.
 
     Attributes:
@@ -48,16 +47,6 @@ class Entry:
     figures: Figures
 
     @property
-    def mean_accuracy(self) -> float:
-        """Mean validation accuracy of the tasks, percent."""
-        return float(np.mean(self.validation_accuracy))
-
-    @property
-    def mean_test_accuracy(self) -> float:
-        """Mean test accuracy of the tasks, percent."""
-        return float(np.mean(self.test_accuracy))
-
-    @property
     def training(self) -> tuple[Any, ...]:
         """What tells trainings apart: a model and its compressed form have the same."""
         return self.dataset, self.task_names, self.architecture, self.k, self.seed, self.validation_accuracy
@@ -79,11 +68,9 @@ class Budget:
 
     def allows(self, found: Figures) -> bool:
         """Whether a model is within it."""
-        return all(limit is None or cost <= limit for limit, cost in self._pairs(found))
-
-    def _pairs(self, found: Figures) -> list[tuple[float | None, float]]:
         limits = (self.max_bytes, self.max_ms, self.max_multiply_adds)
-        return list(zip(limits, (found.bytes, found.latency_ms[1], found.multiply_adds), strict=True))
+        costs = (found.bytes, found.latency_ms[1], found.multiply_adds)
+        return all(limit is None or cost <= limit for limit, cost in zip(limits, costs, strict=True))
 
 
 def find_models(config: RunConfig, message: Callable[[str], None]) -> list[Entry]:
@@ -97,13 +84,12 @@ def find_models(config: RunConfig, message: Callable[[str], None]) -> list[Entry
     for path in _files(config):
         try:
             saved = load_model(path)
-            entry, weights = _entry(path, saved), _weights(saved)
+            weights = weights_checksum(asdict(saved.architecture), saved.network.state_dict())
+            if weights not in seen:
+                entries.append(_entry(path, saved))
+                seen.add(weights)
         except UserError as error:
             message(f"left out: {error}")
-            continue
-        if weights not in seen:
-            entries.append(entry)
-            seen.add(weights)
     return entries
 
 
@@ -163,12 +149,3 @@ def _input_shape(saved: SavedModel) -> tuple[int, ...]:
     if isinstance(saved.network, CompactNetwork):
         return saved.network.program.input_shape
     return BACKBONES[saved.architecture.backbone].input_shape
-
-
-def _weights(saved: SavedModel) -> str:
-    """Checksum of the kind of network and its weights."""
-    digest = hashlib.sha256(saved.architecture.name.encode())
-    for name, tensor in saved.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import statistics
 import tempfile
-import time
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,13 +26,13 @@ from src.models.multi_task import MultiTaskNetwork
 from src.utils.deployment.inputs import Inputs
 from src.utils.errors import UserError
 from src.utils.files import write_bytes
-from src.utils.sparsity.figures import BATCH_SIZES
+from src.utils.sparsity.figures import BATCH_SIZES, SECONDS, latency_ms
 
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 SUFFIX, INPUT, KEY = ".onnx", "images", "mdmtn"
 TOLERANCE = 1e-4  # of the largest logit
 CHUNK = 500
 ROUNDED = ("MatMul", "Gather")
-REPETITIONS = 30
 
 Logits = list[NDArray[np.float32]]
 
@@ -76,7 +74,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, content: bytes, path: Path) -> None:
-        runtime = needed("onnxruntime")
+        runtime = _needed("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -95,7 +93,6 @@ class OnnxNetwork:
         Raises:
             UserError: if it is missing or cannot be run.
         """
-        needed("onnxruntime")
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -110,6 +107,8 @@ class OnnxNetwork:
 def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, path: Path, *, int8: bool) -> Export:
     """Write a network that takes raw images, in batches of any size, after it has answered as torch does.
 
+    :func:`check_packages` has passed.
+
     Args:
         network: on normalised images.
         inputs: what images it takes; kept in the file.
@@ -118,10 +117,8 @@ def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, pa
         int8: round the linear layers to 8 bits, by ONNX Runtime's dynamic quantisation; any difference is allowed then.
 
     Raises:
-        UserError: if a package is missing, the network cannot be written, or answers otherwise; no file is left then.
+        UserError: if the network cannot be written, or answers otherwise; no file is left then.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        needed(package)
     content = _written(network, inputs)
     content = _rounded(content) if int8 else content
     exported = OnnxNetwork(content, path)
@@ -140,11 +137,21 @@ def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, pa
         other,
         _accuracy(after, data.y_test),
         _accuracy(before, data.y_test),
-        {size: _latency_ms(exported, data.x_test, size) for size in BATCH_SIZES},
+        {size: latency_ms([exported], _batch(data.x_test, size), SECONDS)[0] for size in BATCH_SIZES},
     )
 
 
-def needed(package: str) -> Any:
+def check_packages() -> None:
+    """Refuse an export without the packages it needs.
+
+    Raises:
+        UserError: naming the first that is not installed.
+    """
+    for package in PACKAGES:
+        _needed(package)
+
+
+def _needed(package: str) -> Any:
     """A package of the export, imported.
 
     Raises:
@@ -185,7 +192,7 @@ def _rounded(content: bytes) -> bytes:
     The weights of a compressed layer, which are picked from a table, become numbers again when the file is loaded;
     other layers round what they read, too, batch by batch.
     """
-    onnx, quantization = needed("onnx"), needed("onnxruntime.quantization")
+    onnx, quantization = _needed("onnx"), _needed("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / f"model{SUFFIX}"
         level = logging.root.manager.disable
@@ -218,10 +225,5 @@ def _accuracy(logits: Logits, labels: NDArray[Any]) -> tuple[float, ...]:
     return tuple(100 * float((task.argmax(1) == labels[:, i]).mean()) for i, task in enumerate(logits))
 
 
-def _latency_ms(network: OnnxNetwork, images: NDArray[np.uint8], size: int) -> float:
-    batch, times = images[np.arange(size) % len(images)], []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        network(batch)
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+def _batch(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    return images[np.arange(size) % len(images)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -180,31 +180,36 @@ def compressed_file(model: Path) -> Path:
     return model.with_name(f"{model.stem}_compressed.pth")
 
 
+def model_checksum(path: str) -> str:
+    """Of a model file's architecture and weights; not of the times and versions beside them."""
+    content = read_torch(Path(path))
+    return weights_checksum(content.get("architecture"), content.get("state_dict", {}))
+
+
+def weights_checksum(architecture: Any, state: Mapping[str, Any]) -> str:
+    """Of an architecture, as plain values, and a state dict."""
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def identity(
-    config: RunConfig, parameters: TrainingParameters, checksum: Callable[[str], str] | None = None
+    config: RunConfig, parameters: TrainingParameters, checksum: Callable[[str], str] = model_checksum
 ) -> list[Any]:
     """All that the results of a run depend on, as plain values: not where files are, but what they hold.
 
     Args:
         config, parameters: what is run.
-        checksum: of a model file; None takes :func:`model_checksum`.
+        checksum: of a model file; one that remembers saves reading it for every run.
 
     Raises:
         UserError: if a model that it starts or learns from cannot be read.
     """
     models = [*([config.model] if config.model else []), *config.teachers]
     what = {name: value for name, value in to_plain(config).items() if name not in _PLACES}
-    return [what, to_plain(parameters), [(checksum or model_checksum)(path) for path in models]]
-
-
-def model_checksum(path: str) -> str:
-    """Of a model file's architecture and weights; not of the times and versions beside them."""
-    content = read_torch(Path(path))
-    digest = hashlib.sha256(json.dumps(content.get("architecture"), sort_keys=True).encode())
-    for name, tensor in content.get("state_dict", {}).items():
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return [what, to_plain(parameters), [checksum(path) for path in models]]
 
 
 def run_fingerprint(config: RunConfig, parameters: TrainingParameters) -> str:

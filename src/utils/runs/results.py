@@ -23,8 +23,25 @@ from src.utils.training.method import MethodState
 RATES = ("sparsity_rate", "compression_rate", "parameter_sharing")
 
 
+class Accuracies:
+    """Means over the tasks, of whatever has accuracies in percent per task."""
+
+    validation_accuracy: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean validation accuracy of the tasks, percent."""
+        return float(np.mean(self.validation_accuracy))
+
+    @property
+    def mean_test_accuracy(self) -> float:
+        """Mean test accuracy of the tasks, percent."""
+        return float(np.mean(self.test_accuracy))
+
+
 @dataclass(frozen=True)
-class Results:
+class Results(Accuracies):
     """What a finished run reached; ``results.json`` has these names, and the rates of ``rows`` and ``all_layers``.
 
     Attributes:
@@ -94,16 +111,6 @@ class Results:
     def omega(self) -> float:
         """Value of the sparsity objective."""
         return self.objectives[0]
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean validation accuracy of the tasks, percent."""
-        return float(np.mean(self.validation_accuracy))
-
-    @property
-    def mean_test_accuracy(self) -> float:
-        """Mean test accuracy of the tasks, percent."""
-        return float(np.mean(self.test_accuracy))
 
     @property
     def merit(self) -> tuple[bool, float]:

@@ -35,7 +35,7 @@ from src.utils.runs.results import (
     write_results,
     write_samples,
 )
-from src.utils.sparsity.metrics import RowCounts, count_layers, total
+from src.utils.sparsity.metrics import count_layers, total
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
@@ -194,7 +194,7 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
         evaluate(trainer.model, data, criterion) for data in (splits.train, splits.validation, splits.test)
     )
     f = trainer.method.k.new_tensor([float(trainer.method.sparsity_objective().detach()), *training.losses])
-    every_row = _every_row(trainer)
+    every_row = total(count_layers(_all_weights(trainer)).values())
     return Results(
         folder=run.folder,
         script=run.config.script,
@@ -229,8 +229,8 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
 
 def _compress(run: Run, trainer: Trainer, results: Results) -> tuple[CompactNetwork | None, Results]:
     """The network of a run on its own made smaller, if it has zero or equal rows, and the results with its figures."""
-    rows = _every_row(trainer)
-    if run.model_copy is None or rows.unique == rows.rows:
+    rates = results.all_layers
+    if run.fingerprint is None or (rates["sparsity_rate"] == 0 and rates["parameter_sharing"] == 1):
         return None, results
     try:
         seconds = seconds_after(results.seconds["total"])
@@ -266,10 +266,8 @@ def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:
     return {name: getattr(outcome.found.record, name) for name in names} if outcome.found else None
 
 
-def _every_row(trainer: Trainer) -> RowCounts:
-    """Rows of all layers, those without GrOWL included."""
-    weights = {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
-    return total(count_layers(weights).values())
+def _all_weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
 
 
 def _parameter_count(trainer: Trainer) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def _figures(networks: Sequence[nn.Module], images: Tensor, seconds: float) -> l
     modes = [network.training for network in networks]
     for network in networks:
         network.eval()
-    latency = {size: _latency_ms(networks, _batch(images, size), seconds) for size in BATCH_SIZES}
+    latency = {size: latency_ms(networks, _batch(images, size), seconds) for size in BATCH_SIZES}
     found = [
         Figures(
             sum(parameter.numel() for parameter in network.parameters()),
@@ -131,8 +131,14 @@ def _multiply_adds(network: nn.Module, image: Tensor) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def _latency_ms(networks: Sequence[nn.Module], batch: Tensor, seconds: float) -> list[float]:
-    """Median time of each network; they take turns, so that a busy machine is as bad for one as for the other."""
+def latency_ms(networks: Sequence[Callable[[Any], Any]], batch: Any, seconds: float) -> list[float]:
+    """Median time of each network; they take turns, so that a busy machine is as bad for one as for the other.
+
+    Args:
+        networks: of torch, on one thread, or of another runtime.
+        batch: that they take.
+        seconds: of measuring, per network; at least a few batches are run.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     times: list[list[float]] = [[] for _ in networks]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from Data_loaders.datasets import MultiTaskDataset
+from Data_loaders.tasks import select_task
 from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, files_beginning, write_json
 from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
@@ -146,7 +147,8 @@ def run_sweep(
     folder = config.logs / f"{label}_{fingerprint(identity or trials, basis.data)}"
     runs = _runs(folder, trials)
     for trial in trials:
-        check_reference_point(trial.parameters, *_tasks_of(trial, basis.data))
+        data = _data_of(trial, basis.data)
+        check_reference_point(trial.parameters, data.num_outs, data.task_names)
     for place in (folder, config.images, config.root / config.mod_logdir):
         check_writable(place)
     _announce(folder, label, runs, observer)
@@ -201,12 +203,10 @@ def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
     return runs
 
 
-def _tasks_of(trial: Trial, data: MultiTaskDataset) -> tuple[Sequence[int], Sequence[str]]:
-    """Numbers of classes and names of the tasks that a trial trains."""
+def _data_of(trial: Trial, data: MultiTaskDataset) -> MultiTaskDataset:
+    """The data that a trial trains on: one task of those of the sweep where it says so and they have more."""
     task = trial.config.task
-    if task is None or len(data.num_outs) == 1:
-        return data.num_outs, data.task_names
-    return data.num_outs[task : task + 1], data.task_names[task : task + 1]
+    return data if task is None or len(data.task_names) == 1 else select_task(data, task)
 
 
 def _announce(folder: Path, label: str, runs: Sequence[Run], observer: SweepObserver) -> None:

@@ -86,9 +86,9 @@ class ChebyshevMethod(Method):
         self.lam_before.copy_(lam)
         self.mu.fill_(self._settings.mu)
         self.average.reset()
-        self.start_epoch()
+        self.start_epoch(steps=1, rate=1.0)
 
-    def start_epoch(self, steps: int = 1, rate: float = 1.0) -> None:
+    def start_epoch(self, steps: int, rate: float) -> None:
         """The averages move at a pace that the steps of the epoch and its learning rate give."""
         self._pace = math.sqrt(rate) / steps
 

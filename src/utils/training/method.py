@@ -104,7 +104,7 @@ class Method(nn.Module, ABC):
     def start_phase(self, *, sparsity: bool) -> None:
         """A phase starts, with the sparsity objective in play or without."""
 
-    def start_epoch(self, steps: int = 1, rate: float = 1.0) -> None:
+    def start_epoch(self, steps: int, rate: float) -> None:
         """An epoch of so many steps starts, its learning rate a share of the one at the start of the phase."""
 
     @abstractmethod
