@@ -28,10 +28,12 @@ from src.utils.training.parameters import TrainingParameters
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.utils.data import DataLoader, Dataset
 
-    from Data_loaders.loaders import Splits
+    from Data_loaders.streams import AnySplits
     from src.models.multi_task import MultiTaskNetwork
     from src.utils.runs.results import Results
+    from src.utils.tasks import Task
     from src.utils.training.engine import Observer
 
 
@@ -107,25 +109,27 @@ def run_pareto_study(script: str, architecture: str, dataset: str, *, descriptio
 
 def train_and_test(
     network: MultiTaskNetwork,
-    splits: Splits,
+    splits: AnySplits | Sequence[DataLoader[Any] | Dataset[Any]],
     parameters: TrainingParameters,
     *,
     name: str = "own",
-    task_names: Sequence[str] | None = None,
+    tasks: Sequence[Task] | None = None,
     teachers: Sequence[nn.Module] = (),
     seed: int = 0,
     output_dir: str | None = None,
     observer: Observer | None = None,
     resume: Path | None = None,
 ) -> Results:
-    """Train a network of one's own on tensors of one's own, and leave the files every run leaves.
+    """Train a network of one's own on data of one's own, and leave the files every run leaves.
 
     Args:
         network: with its initial weights, for example an HPS or MDMTN of one's own trunk and heads.
-        splits: training, validation and test tensors with labels, shape (N, m), on the network's device.
+        splits: training, validation and test tensors with labels on the network's device; or three DataLoaders or data
+            sets of (inputs, labels). Inputs are a tensor, or a tuple or dict of tensors, as the network reads them;
+            labels (N, m), or a tuple of tensors, one per task, or a dict of them by the tasks' names.
         parameters: ``w`` for sparsity and the m tasks; ``skip_layer`` names the input layer by its number of inputs.
         name: of the data, for files and pictures.
-        task_names: one per task.
+        tasks: what the outputs of the network are; None: classifications, with labels (N, m).
         teachers: a trained network per task, for a method that learns from them.
         seed: of the order of the batches.
         output_dir: folder under which everything is written; None is the project.
@@ -139,14 +143,13 @@ def train_and_test(
     from src.utils.report.console import ConsoleObserver
     from src.utils.report.run import draw_run
     from src.utils.runs.config import Run, RunConfig
-    from src.utils.runs.problem import own_problem
+    from src.utils.runs.own import own_problem
     from src.utils.runs.run import resume as resume_run
     from src.utils.runs.run import train_run
 
-    device: Literal["cpu", "cuda"] = "cuda" if splits.train.images.is_cuda else "cpu"
+    problem = own_problem(name, network, splits, tasks, teachers)
+    device: Literal["cpu", "cuda"] = "cuda" if next(network.parameters()).is_cuda else "cpu"
     config = RunConfig(script=name, architecture=OWN, dataset=name, seed=seed, output_dir=output_dir, device=device)
-    names = tuple(task_names) if task_names else None
-    problem = own_problem(name, network, splits, names, tuple(teachers))
     run = Run.new(config, parameters) if resume is None else resume_run(resume)
     results = train_run(run, observer or ConsoleObserver(quiet=True), problem)
     draw_run(results.folder)

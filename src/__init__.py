@@ -11,15 +11,27 @@ if TYPE_CHECKING:
     from src.models.mdmtn import MDMTN
     from src.models.registry import load_model
     from src.utils.sparsity.compress import compress
+    from src.utils.tasks import Task
     from src.utils.training.parameters import TrainingParameters
     from Train_and_Test import train_and_test
 
-__all__ = ["HPS", "MDMTN", "Splits", "TaskData", "TrainingParameters", "compress", "load_model", "train_and_test"]
+__all__ = [
+    "HPS",
+    "MDMTN",
+    "Splits",
+    "Task",
+    "TaskData",
+    "TrainingParameters",
+    "compress",
+    "load_model",
+    "train_and_test",
+]
 
 _HOMES = {
     "HPS": "src.models.hps",
     "MDMTN": "src.models.mdmtn",
     "Splits": "Data_loaders.loaders",
+    "Task": "src.utils.tasks",
     "TaskData": "Data_loaders.loaders",
     "TrainingParameters": "src.utils.training.parameters",
     "compress": "src.utils.sparsity.compress",

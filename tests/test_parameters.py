@@ -18,7 +18,7 @@ from src.utils.errors import UserError
 from src.utils.objectives.min_norm import NORMALISATIONS
 from src.utils.objectives.owl import WEIGHT_TYPES
 from src.utils.runs.config import RunConfig
-from src.utils.training.method import CRITERIA
+from src.utils.training.losses import CRITERIA
 from src.utils.training.parameters import Mode, TrainingParameters
 from tests.conftest import one_line
 

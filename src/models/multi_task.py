@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,8 +12,8 @@ class MultiTaskNetwork(nn.Module, ABC):
     """A network with one output per task that names its shared part and the layers that may become sparse."""
 
     @abstractmethod
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Logits per task, shapes (N, num_outs[i]), for images of shape (N, C, H, W)."""
+    def forward(self, x: Any) -> list[Tensor]:
+        """Outputs per task, shapes (N, num_outs[i]), for images of shape (N, C, H, W), or what else the data hold."""
 
     @property
     @abstractmethod
@@ -54,12 +55,12 @@ class TrunkNetwork(MultiTaskNetwork):
         super().__init__()
         self.trunk = trunk
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Any) -> list[Tensor]:
         return self.predict(x, self.trunk(x))
 
     @abstractmethod
-    def predict(self, x: Tensor, shared: Tensor) -> list[Tensor]:
-        """Logits per task for images and their shared representation, shape (N, features)."""
+    def predict(self, x: Any, shared: Tensor) -> list[Tensor]:
+        """Outputs per task for images and their shared representation, shape (N, features)."""
 
     @property
     def shared_part(self) -> nn.Module:

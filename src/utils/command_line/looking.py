@@ -32,7 +32,7 @@ from src.utils.sparsity.figures import SECONDS
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.study.compare import compare
 from src.utils.training.arithmetic import run_arithmetic
-from src.utils.training.engine import evaluate
+from src.utils.training.evaluation import evaluate
 
 
 @run_arithmetic()

@@ -73,7 +73,7 @@ def _maker(config: RunConfig) -> str:
 def _make_demo_model(request: Request[StudyOptions], k0: float) -> None:
     """Train the sparse network that a demonstration of the study starts from."""
     data = load_dataset(request.config, ConsoleObserver(quiet=True))
-    check_reference_point(request.parameters, data.num_outs, data.task_names)  # of the study, before there is work
+    check_reference_point(request.parameters, data.tasks)  # of the study, before there is work
     k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
     parameters = TrainingParameters(**replace(request.plan, k=k, defaults={}, in_demo={}).parameters())
     start_or_go_on(request.config, parameters, ConsoleObserver(quiet=request.quiet))

@@ -24,6 +24,7 @@ from src.utils.runs.results import Results, read_results
 from src.utils.study.trials import Candidate, Trial, fingerprint, shown_name, shown_value, trials_of
 from src.utils.study.worker import POLL_SECONDS
 from src.utils.study.workers import Failure, Workers, train_runs
+from src.utils.tasks import Task
 from src.utils.training.parameters import TrainingParameters
 
 RECORD = "sweep.json"
@@ -146,7 +147,7 @@ def run_sweep(
     folder = config.logs / f"{label}_{fingerprint(identity or trials, basis.data)}"
     runs = _runs(folder, trials)
     for trial in trials:
-        check_reference_point(trial.parameters, *_tasks_of(trial, basis.data))
+        check_reference_point(trial.parameters, _tasks_of(trial, basis.data))
     for place in (folder, config.images, config.root / config.mod_logdir):
         check_writable(place)
     _announce(folder, label, runs, observer)
@@ -201,12 +202,10 @@ def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
     return runs
 
 
-def _tasks_of(trial: Trial, data: MultiTaskDataset) -> tuple[Sequence[int], Sequence[str]]:
-    """Numbers of classes and names of the tasks that a trial trains."""
+def _tasks_of(trial: Trial, data: MultiTaskDataset) -> Sequence[Task]:
+    """The tasks that a trial trains."""
     task = trial.config.task
-    if task is None or len(data.num_outs) == 1:
-        return data.num_outs, data.task_names
-    return data.num_outs[task : task + 1], data.task_names[task : task + 1]
+    return data.tasks if task is None or len(data.tasks) == 1 else data.tasks[task : task + 1]
 
 
 def _announce(folder: Path, label: str, runs: Sequence[Run], observer: SweepObserver) -> None:

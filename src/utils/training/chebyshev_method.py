@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.augmented_lagrangian import multipliers, optimal_weights, project_simplex
 from src.utils.objectives.chebyshev import chebyshev_terms
@@ -99,7 +100,7 @@ class ChebyshevMethod(Method):
         c[play] = chebyshev_terms(f[play], self.k[play], self.a[play], self._settings.epsilon)
         return c
 
-    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Gradients of the augmented Lagrangian on one batch; returns the objectives, shape (m + 1,)."""
         f = self.objectives(model(images), labels)
         c = self.terms(f)
