@@ -60,6 +60,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("momentum", 1.0, "momentum is 1.0; allowed: a finite number >= 0 and < 1"),
     ("LR_scheduler", "yes", f"LR_scheduler is 'yes'; allowed: {YES_OR_NO}"),
     ("lr_sched_coef", 0.0, "lr_sched_coef is 0.0; allowed: a finite number > 0 and <= 1"),
+    ("normalisation", "nadir", "normalisation is 'nadir'; allowed: none, initial, range"),
+    ("nadir", (1.0, 1.0), "nadir has 2 numbers [1.0, 1.0]; allowed: 3, or none"),
     ("criterion", "mse", "criterion is 'mse'; allowed: cross_entropy, multi_margin_loss"),
     ("mu", 0.0, "mu is 0.0; allowed: a finite number from 1e-10 to 10000"),
     ("rho", -2.0, "rho is -2.0; allowed: a finite number >= 1"),

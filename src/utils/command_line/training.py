@@ -38,7 +38,7 @@ from src.utils.study.preference_vectors import preference_family
 from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
 from src.utils.study.sweep import Basis, Outcome
-from src.utils.study.teachers import ideal_point, train_teachers
+from src.utils.study.teachers import ideal_point, payoff_table, train_teachers
 from src.utils.study.worker import end_with_starter
 from src.utils.study.workers import Workers
 from src.utils.training.engine import Observer
@@ -118,14 +118,28 @@ def search_and_train(request: Request[SearchedOptions], candidates: Sequence[Map
 
 def with_reference_point(request: Request[Any]) -> Request[Any]:
     """The request with the reference point it asks for: that of single-task networks is found first."""
-    if not request.ideal:
+    parameters = request.parameters
+    ranged = parameters.uses_reference and parameters.normalisation == "range" and not parameters.nadir
+    if not request.ideal and not ranged:
         return request
     config, parameters = request.config, request.parameters
     check_run(replace(config, model="to be found") if parameters.mode.from_model else config, parameters)
+    if ranged:
+        return replace(request, parameters=_with_range(request))
     a = ideal_point(basis_of(request))
     if not request.quiet:
         print(f"reference point a = ({', '.join(f'{value:.4g}' for value in a)}), of single-task networks")
     return replace(request, parameters=parameters.changed(a=a))
+
+
+def _with_range(request: Request[Any]) -> TrainingParameters:
+    """The parameters with ideal and nadir of trainings with one task each; an a that was given stays."""
+    found = payoff_table(basis_of(request))
+    a = request.parameters.a if "a" in request.given and not request.ideal else found.ideal
+    if not request.quiet:
+        shown = (", ".join(f"{value:.4g}" for value in point) for point in (a, found.nadir))
+        print("ideal a = ({}), nadir = ({}), of trainings with one task each".format(*shown))
+    return request.parameters.changed(a=a, nadir=found.nadir)
 
 
 def _teacher(request: Request[SearchedOptions]) -> TrainingParameters:

@@ -27,6 +27,7 @@ from src.utils.training.engine import Observer
 from src.utils.training.losses import loss_of
 from src.utils.training.lsuv import initialise_lsuv
 from src.utils.training.methods import check_method, make_method
+from src.utils.training.normalisation import check_normalisation
 from src.utils.training.parameters import Mode, TrainingParameters
 
 
@@ -150,6 +151,7 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
     if isinstance(problem.splits, Streams) and parameters.train_share < 1:
         raise UserError(f"train_share is {parameters.train_share:g}; allowed for data that are read in batches: 1")
     check_method(parameters, len(problem.teachers))
+    check_normalisation(parameters)
     check_reference_point(parameters, problem.tasks)
     if parameters.with_sparsity and not problem.network.growl_layers(parameters.skip_layer):
         raise UserError(

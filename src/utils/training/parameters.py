@@ -51,6 +51,17 @@ class TrainingParameters(Checked):
         description="reference point, a lower bound of each objective; none: zeros; "
         "ideal: losses of single-task networks, trained first",
     )
+    normalisation: Literal["none", "initial", "range"] = Field(
+        default="none",
+        description="what distances from a are divided by: none; initial: those before the training; "
+        "range: those of nadir",
+    )
+    nadir: tuple[float, ...] = Field(
+        default=(),
+        strict=False,
+        description="for normalisation range, worst value of each objective; none: a and this are ideal and nadir "
+        "of trainings with one task each, trained first",
+    )
     epsilon: float = Field(
         default=1e-4, ge=0, le=1, description="coefficient of the augmentation term of the Chebyshev scalarization"
     )
@@ -135,6 +146,11 @@ class TrainingParameters(Checked):
             raise UserError(f"num_tasks is {self.num_tasks}; allowed: {len(k)}, as k has {len(k)} numbers")
         if self.a and len(self.a) != len(k):
             raise UserError(f"a has {len(self.a)} numbers {list(self.a)}; allowed: {len(k)}, as k has, or none")
+        if self.nadir and len(self.nadir) != len(k):
+            raise UserError(f"nadir has {len(self.nadir)} numbers {list(self.nadir)}; allowed: {len(k)}, or none")
+        best = self.a or (0.0,) * len(k)
+        if self.nadir and any(high <= low for high, low in zip(self.nadir, best, strict=True)):
+            raise UserError(f"nadir is {list(self.nadir)}; allowed: above a, {list(best)}, in every number")
         if any(value < 0 for value in self.distillation):
             raise UserError(f"distillation is {list(self.distillation)}; allowed: numbers >= 0")
         object.__setattr__(self, "num_tasks", len(k))
