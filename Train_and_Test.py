@@ -16,10 +16,12 @@ them lists its flags.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from src.models.names import OWN
 from src.utils.command_line import commands
 from src.utils.command_line.flags import Plan
 from src.utils.command_line.parser import exit_code
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from Data_loaders.streams import AnySplits
     from src.models.multi_task import MultiTaskNetwork
+    from src.utils.runs.own import OwnProblem
     from src.utils.runs.results import Results
     from src.utils.tasks import Task
     from src.utils.training.engine import Observer
@@ -107,6 +110,33 @@ def run_pareto_study(script: str, architecture: str, dataset: str, *, descriptio
     sys.exit(exit_code(lambda: commands.study(plan, sys.argv[1:], description)))
 
 
+def run_own_problem(
+    script: str,
+    name: str,
+    make: Callable[[], OwnProblem],
+    *,
+    k: Sequence[float],
+    description: str | None,
+    **defaults: Any,
+) -> None:
+    """What a user's own script does with a problem of their own; leaves with an exit code.
+
+    Without a command it trains; ``search``, ``repeat``, ``study``, ``test MODEL`` and ``compress MODEL`` as first word
+    do what the commands and scripts of those names do, and ``--resume FOLDER`` goes on. Trainings of a search or study
+    are processes that start the script again.
+
+    Args:
+        script: the script's ``__file__``.
+        name: of the data, for files and pictures.
+        make: makes data, tasks and network.
+        k: preference vector (sparsity, task 1, ..., task m).
+        description: for ``--help``.
+        defaults: further :class:`TrainingParameters` that differ from the general defaults.
+    """
+    plan = Plan(Path(script).resolve(), OWN, name, list(k), defaults=defaults, own=cache(make))
+    sys.exit(exit_code(lambda: commands.own(plan, sys.argv[1:], description)))
+
+
 def train_and_test(
     network: MultiTaskNetwork,
     splits: AnySplits | Sequence[DataLoader[Any] | Dataset[Any]],
@@ -139,7 +169,6 @@ def train_and_test(
     Raises:
         UserError: if network, labels and parameters do not belong together.
     """
-    from src.models.names import OWN
     from src.utils.report.console import ConsoleObserver
     from src.utils.report.run import draw_run
     from src.utils.runs.config import Run, RunConfig

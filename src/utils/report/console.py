@@ -99,7 +99,8 @@ class ConsoleSweepObserver(SweepObserver):
 def show_run(results: Results, files: Iterable[Path]) -> None:
     """Print the final table and the names of the files."""
     show_accuracies(results.task_names, results.test_accuracy, results.validation_accuracy, results.score_name)
-    show_metrics(results)
+    if results.scores:
+        show_metrics(results.scores.test_scores)
     show_rows(results.rows)
     count = results.parameter_count
     print(f"{'parameters':<{_WIDTH}}  {count['nonzero']:11,}    (not zero, of {count['all']:,})")
@@ -120,11 +121,9 @@ def show_accuracies(
         print(f"{name:<{_WIDTH}}  {values[0]:11.2f} %  {values[1]:17.2f} %")
 
 
-def show_metrics(results: Results) -> None:
-    """Print what the tasks are measured by, on the test data, where that is not accuracy alone."""
-    if results.scores is None:
-        return
-    for name, metrics in results.scores.test_scores.items():
+def show_metrics(scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Print what the tasks are measured by, on the test data."""
+    for name, metrics in scores.items():
         print(f"{name:<{_WIDTH}}  {', '.join(f'{metric} {_number(value)}' for metric, value in metrics.items())}")
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +16,55 @@ from Data_loaders.batches import Inputs, leaves, size
 from Data_loaders.streams import SPLIT_NAMES, AnySplits, as_splits
 from src.models.multi_task import MultiTaskNetwork
 from src.models.names import OWN
-from src.models.registry import Architecture
+from src.models.registry import Architecture, load_model
 from src.utils.errors import UserError
-from src.utils.runs.problem import Problem
+from src.utils.runs.config import RunConfig
+from src.utils.runs.problem import Problem, torch_device
 from src.utils.tasks import Task, classifications
+
+IDENTIFYING = 1_000
+
+
+@dataclass(frozen=True)
+class OwnProblem:
+    """What a user's own script trains: made anew in every process that trains a part of a search or study.
+
+    Attributes:
+        tasks: one per output of the network.
+        data: splits, or three DataLoaders or data sets.
+        network: makes it; its initial weights come from the seed of the run.
+    """
+
+    tasks: tuple[Task, ...]
+    data: AnySplits | Sequence[Any]
+    network: Callable[[], MultiTaskNetwork]
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """One per task."""
+        return tuple(task.name for task in self.tasks)
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the tasks and of the first samples of each split, the identity of the data."""
+        digest = hashlib.sha256(repr([task.as_plain() for task in self.tasks]).encode())
+        splits = as_splits(self.data, torch.device("cpu"))
+        for split in SPLIT_NAMES:
+            for tensor in (found for part in getattr(splits, split).first(IDENTIFYING) for found in leaves(part)):
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def problem(self, config: RunConfig) -> Problem:
+        """Network and data of one run, the network read from a file where the configuration names one.
+
+        Raises:
+            UserError: if network, data and tasks do not belong together, or the file does not fit.
+        """
+        torch.manual_seed(config.seed)
+        network = self.network().to(torch_device(config))
+        if config.model is not None:
+            network = load_model(Path(config.model), network=network).network
+        return own_problem(config.dataset, network, self.data, self.tasks)
 
 
 def own_problem(

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
-from Data_loaders.loaders import TaskData, share_of_training
+from Data_loaders.loaders import share_of_training
 from Data_loaders.streams import AnySplits, Streams
 from src.models.compact import CompactNetwork
 from src.models.registry import save_model
 from src.utils.errors import CheckpointError, InUseError, UserError
 from src.utils.files import check_writable, files_beginning
 from src.utils.runs.collect import collect, every_row
-from src.utils.runs.compression import compress_trained, seconds_after
+from src.utils.runs.compression import compress_trained, images_to_compare, seconds_after
 from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
 from src.utils.runs.problem import Problem, check_problem, check_run, load_problem, torch_device
 from src.utils.runs.results import (
@@ -35,8 +34,6 @@ from src.utils.training.engine import EpochRecord, Observer, Trainer
 from src.utils.training.methods import make_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.two_phase import train
-
-COMPARED_IMAGES = 5_000
 
 
 def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, among_many: bool = False) -> Results:
@@ -191,17 +188,8 @@ def _compress(run: Run, trainer: Trainer, results: Results) -> tuple[CompactNetw
         return None, results
     try:
         seconds = seconds_after(results.seconds["total"])
-        compact, _, figures = compress_trained(trainer.model, _validation_images(trainer), seconds)
+        compact, _, figures = compress_trained(trainer.model, images_to_compare(trainer.splits.validation), seconds)
     except UserError as error:
         trainer.observer.message(f"the network is not compressed: {error}")
         return None, results
     return compact, replace(results, compression=figures.as_plain())
-
-
-def _validation_images(trainer: Trainer) -> Tensor:
-    """Images that a compressed network is compared on: all of them, or the first of those read in batches."""
-    data = trainer.splits.validation
-    images = data.images if isinstance(data, TaskData) else data.first(COMPARED_IMAGES)[0]
-    if not isinstance(images, Tensor):
-        raise UserError(f"its inputs are a {type(images).__name__}; allowed: one tensor")
-    return images

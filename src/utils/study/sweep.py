@@ -15,13 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, files_beginning, write_json
 from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
 from src.utils.runs.problem import check_reference_point, check_run
 from src.utils.runs.results import Results, read_results
-from src.utils.study.trials import Candidate, Trial, fingerprint, shown_name, shown_value, trials_of
+from src.utils.study.trials import Candidate, DataFacts, Trial, fingerprint, shown_name, shown_value, trials_of
 from src.utils.study.worker import POLL_SECONDS
 from src.utils.study.workers import Failure, Workers, train_runs
 from src.utils.tasks import Task
@@ -107,7 +106,7 @@ class Basis:
 
     config: RunConfig
     parameters: TrainingParameters
-    data: MultiTaskDataset
+    data: DataFacts
     workers: Workers
     observer: SweepObserver
 
@@ -202,7 +201,7 @@ def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
     return runs
 
 
-def _tasks_of(trial: Trial, data: MultiTaskDataset) -> Sequence[Task]:
+def _tasks_of(trial: Trial, data: DataFacts) -> Sequence[Task]:
     """The tasks that a trial trains."""
     task = trial.config.task
     return data.tasks if task is None or len(data.tasks) == 1 else data.tasks[task : task + 1]

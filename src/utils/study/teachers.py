@@ -86,7 +86,7 @@ def payoff_table(basis: Basis) -> Payoffs:
 def _single_tasks(kind: str, basis: Basis) -> list[Results]:
     config = basis.config
     single = replace(basis, config=replace(config, architecture="STL", model=None, teachers=(), task=None))
-    tasks = range(len(basis.data.task_names)) if config.task is None else [config.task]
+    tasks = range(len(basis.data.tasks)) if config.task is None else [config.task]
     outcome = run_sweep(kind, f"{kind}_{config.dataset}", single, single.trials([{"task": task} for task in tasks]))
     for failure in outcome.failures:
         raise UserError(f"the single-task network {failure.name} could not be trained: {failure.reason}")
