@@ -38,7 +38,8 @@ SHORT = [
     *("--num_batchEpoch", "2", "--min_sparsRate", "0", "--sim_preference", "0.99", "--quiet"),
 ]
 EXAMPLES = sorted(path.name for path in ROOT.glob("Example_*Sparsity.py"))
-BASELINES = sorted(path.name for path in ROOT.glob("Example_*.py") if path.name not in EXAMPLES)
+OWN_PROBLEM = "Example_own_problem.py"  # has tests of its own
+BASELINES = sorted(path.name for path in ROOT.glob("Example_*.py") if path.name not in (*EXAMPLES, OWN_PROBLEM))
 PARAMETER_COUNTS = {
     ("MDMTN", "MultiMnist"): 311_490 + 4,
     ("HPS", "MultiMnist"): 22_350,

@@ -22,6 +22,13 @@ from tests.conftest import one_line
 from tests.mixed_problem import TASKS, mixed_data, mixed_network, mixed_parameters
 from Train_and_Test import train_and_test
 
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are tested elsewhere, and take longer than these trainings."""
+    monkeypatch.setattr("src.utils.report.run.draw_run", lambda folder: [])
+
+
 DATA = mixed_data()
 PARTS = (DATA.train, DATA.validation, DATA.test)
 BATCH = 40

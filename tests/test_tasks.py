@@ -32,6 +32,13 @@ from tests.conftest import CPU, one_line
 from tests.mixed_problem import TASKS, changed_labels, mixed_data, mixed_network, mixed_parameters, with_labels
 from Train_and_Test import train_and_test
 
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are tested elsewhere, and take longer than these trainings."""
+    monkeypatch.setattr("src.utils.report.run.draw_run", lambda folder: [])
+
+
 NAN = float("nan")
 
 
