@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from src.models.multi_task import weight_layers
 from src.models.registry import Architecture
+from src.models.row_layers import weight_layers
 from src.utils.runs.config import RunConfig
 from src.utils.runs.problem import load_problem
 from src.utils.training.engine import Observer

@@ -72,7 +72,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("growl_type", "flat", "growl_type is 'flat'; allowed: spike, linear, Dejiao"),
     ("beta1", -0.1, "beta1 is -0.1; allowed: a finite number >= 0"),
     ("beta2", math.inf, "beta2 is inf; allowed: a finite number >= 0"),
-    ("skip_layer", -1, "skip_layer is -1; allowed: a whole number >= 0"),
+    ("skip_layer", -1, "skip_layer is -1; allowed: a whole number >= 0, or a text"),
     ("min_sparsRate", 101.0, "min_sparsRate is 101.0; allowed: a finite number from 0 to 100"),
     ("max_layerSRate", 80.0, "max_layerSRate is 80.0; allowed: a finite number from 0 to 1"),
     ("sim_preference", 2.0, "sim_preference is 2.0; allowed: a finite number from -1 to 1"),

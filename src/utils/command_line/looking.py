@@ -12,6 +12,7 @@ from Data_loaders.streams import AnySplits, as_splits
 from src.models.compact import CompactNetwork
 from src.models.names import COMPRESSED
 from src.models.registry import SavedModel, load_model, save_model
+from src.models.row_layers import SkipLayer
 from src.utils.checked import from_plain
 from src.utils.command_line.options import CompareOptions, DrawOptions
 from src.utils.errors import UserError
@@ -46,7 +47,7 @@ class _Known:
     saved: SavedModel
     splits: AnySplits
     tasks: tuple[Task, ...]
-    skip_layer: int
+    skip_layer: SkipLayer
 
 
 @run_arithmetic()
@@ -103,12 +104,12 @@ def _known(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] 
     return _Known(replace(saved, network=saved.network.to(device)), splits, tasks, skip_layer)
 
 
-def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:
+def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, SkipLayer]:
     """The configuration that names the model's data, and its ``skip_layer``."""
     try:
         data = {name: saved.results[name] for name in ("dataset", "task", "data_seed")}
         names = {"script": "test", "architecture": saved.architecture.name}
-        return from_plain(RunConfig, {**names, **data, **places}), int(saved.parameters["skip_layer"])
+        return from_plain(RunConfig, {**names, **data, **places}), saved.parameters["skip_layer"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not say what it was trained on ({error}): train the model again") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.models.multi_task import layers_with_rows
+from src.models.row_layers import layers_with_rows
 from src.utils.checked import to_plain
 from src.utils.runs.config import Run
 from src.utils.runs.problem import Problem, torch_device

@@ -19,6 +19,7 @@ from Data_loaders.tasks import select_task
 from src.models.multi_task import MultiTaskNetwork
 from src.models.names import OWN, check_architecture
 from src.models.registry import Architecture, load_model
+from src.models.row_layers import layers_with_rows, names_in
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
 from src.utils.runs.labels import check_functions, check_labels
@@ -153,6 +154,7 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
     check_method(parameters, len(problem.teachers))
     check_normalisation(parameters)
     check_reference_point(parameters, problem.tasks)
+    _check_skipped(problem.network, parameters)
     if parameters.with_sparsity and not problem.network.growl_layers(parameters.skip_layer):
         raise UserError(
             f"w (the preference vector k) is {list(parameters.w)}; allowed for this network and skip_layer = "
@@ -205,6 +207,16 @@ def _check_reference_of_sparsity(problem: Problem, parameters: TrainingParameter
         raise UserError(
             f"a is {list(parameters.a)}; allowed for sparsity: below {omega:.4g}, Omega of the network that the "
             "training starts from; a reference point is a bound that no network is to fall below"
+        )
+
+
+def _check_skipped(network: MultiTaskNetwork, parameters: TrainingParameters) -> None:
+    """Refuse names of layers that are none."""
+    known = list(layers_with_rows(network))
+    if not set(names_in(parameters.skip_layer)) <= set(known):
+        raise UserError(
+            f"skip_layer is {parameters.skip_layer!r}; allowed for this network: a number of inputs, or names out of "
+            f"{', '.join(known)}"
         )
 
 

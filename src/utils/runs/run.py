@@ -14,7 +14,9 @@ from filelock import FileLock, Timeout
 from Data_loaders.loaders import share_of_training
 from Data_loaders.streams import AnySplits, Streams
 from src.models.compact import CompactNetwork
+from src.models.names import OWN
 from src.models.registry import save_model
+from src.models.row_layers import sparse_plan
 from src.utils.errors import CheckpointError, InUseError, UserError
 from src.utils.files import check_writable, files_beginning
 from src.utils.runs.collect import collect, every_row
@@ -61,6 +63,10 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
             if run.finished:
                 return read_results(run.folder)
             trainer = _trainer(run, problem)
+            if run.config.architecture == OWN and run.parameters.with_sparsity:
+                network, skip_layer = problem.network, run.parameters.skip_layer
+                for line in sparse_plan(network, network.sparse_parts, skip_layer).lines():
+                    observer.message(line)
             with suppress(CheckpointError) if among_many else nullcontext():
                 trainer.resume()
             return _train_and_save(run, problem, trainer, observer)
