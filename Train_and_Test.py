@@ -154,7 +154,7 @@ def train_and_test(
 
     Args:
         network: with its initial weights, for example an HPS or MDMTN of one's own trunk and heads.
-        splits: training, validation and test tensors with labels on the network's device; or three DataLoaders or data
+        splits: training, validation and test tensors with labels; or three DataLoaders or data
             sets of (inputs, labels). Inputs are a tensor, or a tuple or dict of tensors, as the network reads them;
             labels (N, m), or a tuple of tensors, one per task, or a dict of them by the tasks' names.
         parameters: ``w`` for sparsity and the m tasks; ``skip_layer`` names the input layer by its number of inputs.

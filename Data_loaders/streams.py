@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from Data_loaders.batches import Batch, changed, joined, rows, size
-from Data_loaders.loaders import Splits, training_batches
+from Data_loaders.loaders import Splits, TaskData, training_batches
 from src.utils.errors import UserError
 
 SPLIT_NAMES = ("train", "validation", "test")
@@ -100,13 +101,17 @@ AnySplits = Splits | Streams
 
 
 def as_splits(data: AnySplits | Sequence[Any], device: torch.device) -> AnySplits:
-    """Splits as they are; three DataLoaders or data sets as streams onto a device.
+    """Splits on a device; three DataLoaders or data sets as streams onto it.
 
     Raises:
         UserError: for anything else, a loader without a length, or one whose workers outlive an epoch.
     """
-    if isinstance(data, Splits | Streams):
+    if isinstance(data, Streams):
         return data
+    if isinstance(data, Splits):
+        train, validation, test = (_on(part, device) for part in (data.train, data.validation, data.test))
+        black = data.black.to(device) if isinstance(data.black, Tensor) else data.black
+        return Splits(train, validation, test, data.max_rotation, black)
     parts = list(data) if isinstance(data, tuple | list) else []
     if len(parts) != len(SPLIT_NAMES):
         raise UserError(f"the data are {_shown(data)}; allowed: Splits, or three DataLoaders or data sets in a tuple")
@@ -139,6 +144,11 @@ def _check_source(name: str, source: Any) -> None:
         raise UserError(
             f"persistent_workers of the {name} loader is True; allowed: False, a continued run could not be the same"
         )
+
+
+def _on(data: TaskData, device: torch.device) -> TaskData:
+    move = lambda tensor: tensor.to(device)  # noqa: E731
+    return TaskData(changed(data.images, move), changed(data.labels, move))
 
 
 def _shown(value: Any) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from Data_loaders.loaders import Splits
 from Example_own_problem import penguins
+from src.models.hps import HPS
 from src.models.registry import load_model
 from src.utils.runs.results import read_results
 from src.utils.tasks import REGRESSION
@@ -137,6 +140,14 @@ def test_the_front_of_a_classification_and_a_regression_is_studied(
     capsys.readouterr()
     assert run(monkeypatch, STUDY, "study", *flags) == 0  # goes on: nothing is left to do
     assert "2 of 2 trainings are done" in capsys.readouterr().err
+
+
+def test_another_network_makes_another_search() -> None:
+    problem = penguins()
+    assert problem.checksum == penguins().checksum
+    wider = replace(problem, network=lambda: HPS(nn.Linear(6, 9), [nn.Linear(9, n) for n in (3, 1, 1)]))
+    assert wider.checksum != problem.checksum
+    assert penguins(problem.tasks[:2]).checksum != problem.checksum
 
 
 def test_an_unknown_command_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

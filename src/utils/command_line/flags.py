@@ -174,9 +174,13 @@ def read_flags(
         options=own,
         quiet="quiet" in given,
         given=tuple(given),
-        notes=without_effect(given, parameters),
+        notes=(*without_effect(given, parameters), *_demo_of_own(wanted)),
         ideal=ideal and parameters.uses_reference,
     )
+
+
+def _demo_of_own(plan: Plan) -> tuple[str, ...]:
+    return ("--demo does nothing here: the script has data of its own",) if plan.demo and plan.own else ()
 
 
 def _text(value: Any) -> Any:

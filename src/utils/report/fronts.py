@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from src.utils.report.points import LINES, draw_table, markers_of, number_points, table_rows
-from src.utils.report.style import BEST_COLOUR, FRONT_COLOUR, MARKERS, PALE_COLOUR, save, task_colour
+from src.utils.report.style import BEST_COLOUR, FRONT_COLOUR, MARKERS, PALE_COLOUR, PLURAL, save, task_colour
 from src.utils.runs.results import Results
 from src.utils.study.compare import Comparison
 from src.utils.study.pareto import non_dominated
@@ -42,7 +42,7 @@ def draw_comparison(comparison: Comparison) -> list[Path]:
         {item.label: 100 - item.errors.values[item.errors.mask] for item in comparison.compared},
         [f"test {comparison.score_name}, {task} (%)" for task in comparison.task_names],
         {item.label: item.errors.volume for item in comparison.compared},
-        f"{dataset}: accuracies of the points that the validation data choose",
+        f"{dataset}: {PLURAL[comparison.score_name]} of the points that the validation data choose",
         larger_is_better=True,
         reference=100 - first.errors.reference,
     )

@@ -46,8 +46,8 @@ class OwnProblem:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the tasks and of the first samples of each split, the identity of the data."""
-        digest = hashlib.sha256(repr([task.as_plain() for task in self.tasks]).encode())
+        """SHA-256 of tasks, layers and the first samples of each split, by which a search or study is found again."""
+        digest = hashlib.sha256(repr([[task.as_plain() for task in self.tasks], self.network()]).encode())
         splits = as_splits(self.data, torch.device("cpu"))
         for split in SPLIT_NAMES:
             for tensor in (found for part in getattr(splits, split).first(IDENTIFYING) for found in leaves(part)):

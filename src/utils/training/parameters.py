@@ -93,7 +93,7 @@ class TrainingParameters(Checked):
     )
     lr_sched_coef: float = Field(default=0.5, gt=0, le=1, description="factor on the learning rate")
     criterion: Literal["cross_entropy", "multi_margin_loss"] = Field(
-        default="cross_entropy", description="loss of a task"
+        default="cross_entropy", description="loss of a classification that has none of its own"
     )
     mu: float = Field(
         default=10.0,
