@@ -33,6 +33,7 @@ class Entry:
         validation_accuracy, test_accuracy: percent per task.
         sparsity_rate: zero rows of the network that was trained, percent.
         figures: size and speed, measured now.
+        score_name: what accuracies are called, score where not all tasks are classifications.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Entry:
     test_accuracy: tuple[float, ...]
     sparsity_rate: float
     figures: Figures
+    score_name: str = "accuracy"
 
     @property
     def mean_accuracy(self) -> float:
@@ -54,8 +56,8 @@ class Entry:
 
     @property
     def mean_test_accuracy(self) -> float:
-        """Mean test accuracy of the tasks, percent."""
-        return float(np.mean(self.test_accuracy))
+        """Mean test accuracy of the tasks that have test labels, percent."""
+        return float(np.mean([value for value in self.test_accuracy if value == value] or float("nan")))
 
     @property
     def training(self) -> tuple[Any, ...]:
@@ -154,6 +156,7 @@ def _entry(path: Path, saved: SavedModel) -> Entry:
             tuple(results["test_accuracy"]),
             float(results["sparsity_rate"]),
             figures(saved.network, torch.zeros(1, *_input_shape(saved)), SECONDS),
+            "score" if "test_scores" in results else "accuracy",
         )
     except (LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not say what it reached: train the model again") from error

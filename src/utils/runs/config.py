@@ -29,6 +29,10 @@ _PLACES = frozenset(
 )  # of a configuration: where files and processors are, and who asked
 
 
+_NOTHING_NEW: tuple[tuple[str, Any], ...] = (("normalisation", "none"), ("nadir", []))
+"""Parameters that came later, where they change nothing: names of files stay what they were."""
+
+
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunConfig(Checked):
     """What is run, on what and where its files go; the training itself is in :class:`TrainingParameters`.
@@ -194,7 +198,8 @@ def identity(
     """
     models = [*([config.model] if config.model else []), *config.teachers]
     what = {name: value for name, value in to_plain(config).items() if name not in _PLACES}
-    return [what, to_plain(parameters), [(checksum or model_checksum)(path) for path in models]]
+    how = {name: value for name, value in to_plain(parameters).items() if (name, value) not in _NOTHING_NEW}
+    return [what, how, [(checksum or model_checksum)(path) for path in models]]
 
 
 def model_checksum(path: str) -> str:

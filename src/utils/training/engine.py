@@ -275,7 +275,7 @@ class Trainer:
 
     def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
         """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
-        total, counted = torch.zeros_like(self.method.k), torch.zeros_like(self.method.k)
+        f, total, counted = (torch.zeros_like(self.method.k) for _ in range(3))
         self.model.train()
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
