@@ -16,10 +16,12 @@ them lists its flags.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from src.models.names import OWN
 from src.utils.command_line import commands
 from src.utils.command_line.flags import Plan
 from src.utils.command_line.parser import exit_code
@@ -28,10 +30,13 @@ from src.utils.training.parameters import TrainingParameters
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.utils.data import DataLoader, Dataset
 
-    from Data_loaders.loaders import Splits
+    from Data_loaders.streams import AnySplits
     from src.models.multi_task import MultiTaskNetwork
+    from src.utils.runs.own import OwnProblem
     from src.utils.runs.results import Results
+    from src.utils.tasks import Task
     from src.utils.training.engine import Observer
 
 
@@ -105,27 +110,56 @@ def run_pareto_study(script: str, architecture: str, dataset: str, *, descriptio
     sys.exit(exit_code(lambda: commands.study(plan, sys.argv[1:], description)))
 
 
+def run_own_problem(
+    script: str,
+    name: str,
+    make: Callable[[], OwnProblem],
+    *,
+    k: Sequence[float],
+    description: str | None,
+    **defaults: Any,
+) -> None:
+    """What a user's own script does with a problem of their own; leaves with an exit code.
+
+    Without a command it trains; ``search``, ``repeat``, ``study``, ``test MODEL`` and ``compress MODEL`` as first word
+    do what the commands and scripts of those names do, and ``--resume FOLDER`` goes on. Trainings of a search or study
+    are processes that start the script again.
+
+    Args:
+        script: the script's ``__file__``.
+        name: of the data, for files and pictures.
+        make: makes data, tasks and network.
+        k: preference vector (sparsity, task 1, ..., task m).
+        description: for ``--help``.
+        defaults: further :class:`TrainingParameters` that differ from the general defaults.
+    """
+    plan = Plan(Path(script).resolve(), OWN, name, list(k), defaults=defaults, own=cache(make))
+    sys.exit(exit_code(lambda: commands.own(plan, sys.argv[1:], description)))
+
+
 def train_and_test(
     network: MultiTaskNetwork,
-    splits: Splits,
+    splits: AnySplits | Sequence[DataLoader[Any] | Dataset[Any]],
     parameters: TrainingParameters,
     *,
     name: str = "own",
-    task_names: Sequence[str] | None = None,
+    tasks: Sequence[Task] | None = None,
     teachers: Sequence[nn.Module] = (),
     seed: int = 0,
     output_dir: str | None = None,
     observer: Observer | None = None,
     resume: Path | None = None,
 ) -> Results:
-    """Train a network of one's own on tensors of one's own, and leave the files every run leaves.
+    """Train a network of one's own on data of one's own, and leave the files every run leaves.
 
     Args:
         network: with its initial weights, for example an HPS or MDMTN of one's own trunk and heads.
-        splits: training, validation and test tensors with labels, shape (N, m), on the network's device.
+        splits: training, validation and test tensors with labels; or three DataLoaders or data
+            sets of (inputs, labels). Inputs are a tensor, or a tuple or dict of tensors, as the network reads them;
+            labels (N, m), or a tuple of tensors, one per task, or a dict of them by the tasks' names.
         parameters: ``w`` for sparsity and the m tasks; ``skip_layer`` names the input layer by its number of inputs.
         name: of the data, for files and pictures.
-        task_names: one per task.
+        tasks: what the outputs of the network are; None: classifications, with labels (N, m).
         teachers: a trained network per task, for a method that learns from them.
         seed: of the order of the batches.
         output_dir: folder under which everything is written; None is the project.
@@ -135,18 +169,16 @@ def train_and_test(
     Raises:
         UserError: if network, labels and parameters do not belong together.
     """
-    from src.models.names import OWN
     from src.utils.report.console import ConsoleObserver
     from src.utils.report.run import draw_run
     from src.utils.runs.config import Run, RunConfig
-    from src.utils.runs.problem import own_problem
+    from src.utils.runs.own import own_problem
     from src.utils.runs.run import resume as resume_run
     from src.utils.runs.run import train_run
 
-    device: Literal["cpu", "cuda"] = "cuda" if splits.train.images.is_cuda else "cpu"
+    problem = own_problem(name, network, splits, tasks, teachers)
+    device: Literal["cpu", "cuda"] = "cuda" if next(network.parameters()).is_cuda else "cpu"
     config = RunConfig(script=name, architecture=OWN, dataset=name, seed=seed, output_dir=output_dir, device=device)
-    names = tuple(task_names) if task_names else None
-    problem = own_problem(name, network, splits, names, tuple(teachers))
     run = Run.new(config, parameters) if resume is None else resume_run(resume)
     results = train_run(run, observer or ConsoleObserver(quiet=True), problem)
     draw_run(results.folder)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from Data_loaders.sources import Images, Labels, checksum
 from src.utils.errors import UserError
 from src.utils.files import read_npz, write_npz
+from src.utils.tasks import Task, classifications
 
 FORMAT_VERSION = 1
 
@@ -71,6 +72,11 @@ class MultiTaskDataset:
     def checksum(self) -> str:
         """SHA-256 of images and labels, the identity of the data."""
         return checksum(self.x_train, self.y_train, self.x_test, self.y_test)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """A classification per label."""
+        return classifications(self.task_names, self.num_outs)
 
     @property
     def num_outs(self) -> list[int]:

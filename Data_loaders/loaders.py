@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from Data_loaders.batches import Batch, Inputs, Labels, leaves, rows, size
 from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
 
@@ -19,23 +20,42 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class TaskData:
-    """Normalised images, shape (N, C, H, W), with labels, shape (N, m), on one device."""
+    """Inputs with labels, all in memory, on one device.
 
-    images: Tensor
-    labels: Tensor
+    Attributes:
+        images: normalised images, shape (N, C, H, W), or what else the network reads: a tensor, or a tuple or dict of
+            tensors, with N rows each.
+        labels: shape (N, m), a column per task; or a tuple of tensors, one per task, or a dict of them by the names of
+            the tasks.
+    """
+
+    images: Inputs
+    labels: Labels
 
     def __post_init__(self) -> None:
-        if len(self.images) != len(self.labels) or self.labels.ndim != 2:
-            raise UserError(
-                f"labels have shape {tuple(self.labels.shape)}; allowed: ({len(self.images)}, number of tasks)"
-            )
+        count = size(self.images)
+        if isinstance(self.labels, Tensor) and (len(self.labels) != count or self.labels.ndim != 2):
+            raise UserError(f"labels have shape {tuple(self.labels.shape)}; allowed: ({count}, number of tasks)")
+        lengths = [len(tensor) if tensor.ndim else 0 for part in (self.images, self.labels) for tensor in leaves(part)]
+        if any(length != count for length in lengths):
+            raise UserError(f"inputs and labels have {lengths} rows; allowed: the same number each")
 
     def __len__(self) -> int:
-        return len(self.images)
+        return size(self.images)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def steps(self, batch_size: int) -> int:
+        """Training batches in an epoch."""
+        return -(-len(self) // batch_size)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
         """All data in order, unchanged: every pass gives identical tensors."""
-        yield from zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            yield rows(self.images, part), rows(self.labels, part)
+
+    def first(self, count: int) -> Batch:
+        """The first samples, or all where there are fewer."""
+        return rows(self.images, slice(count)), rows(self.labels, slice(count))
 
 
 @dataclass(frozen=True)
@@ -105,8 +125,8 @@ def share_of_training(splits: Splits, share: float, seed: int) -> Splits:
         return splits
     count = max(1, round(share * len(splits.train)))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(splits.train))[:count])
-    index = torch.from_numpy(chosen).to(splits.train.images.device)
-    return replace(splits, train=TaskData(splits.train.images[index], splits.train.labels[index]))
+    index = torch.from_numpy(chosen).to(next(leaves(splits.train.images)).device)
+    return replace(splits, train=TaskData(rows(splits.train.images, index), rows(splits.train.labels, index)))
 
 
 def normalise(x: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Tensor:
@@ -117,9 +137,7 @@ def normalise(x: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], de
     return ((images.float() / 255 - shift) / scale).permute(0, 3, 1, 2)  # channels stay last in memory
 
 
-def training_batches(
-    splits: Splits, batch_size: int, seed: int, num_batches: int | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def training_batches(splits: Splits, batch_size: int, seed: int, num_batches: int | None = None) -> Iterator[Batch]:
     """One epoch of shuffled, augmented training batches.
 
     Args:
@@ -130,15 +148,16 @@ def training_batches(
     """
     data = splits.train
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(data), generator=generator).to(data.images.device)
-    angles = (2 * torch.rand(len(data), generator=generator) - 1).mul(splits.max_rotation).to(data.images.device)
+    device = next(leaves(data.images)).device
+    order = torch.randperm(len(data), generator=generator).to(device)
+    angles = (2 * torch.rand(len(data), generator=generator) - 1).mul(splits.max_rotation).to(device)
     for number, index in enumerate(order.split(batch_size)):
         if number == num_batches:
             return
-        images = data.images[index]
+        images = rows(data.images, index)
         if splits.max_rotation:
             images = rotate(images, angles[index], splits.black)
-        yield images, data.labels[index]
+        yield images, rows(data.labels, index)
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: Tensor | float = 0.0) -> Tensor:

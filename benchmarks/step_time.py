@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from Data_loaders.loaders import training_batches
 from Data_loaders.registry import dataset_entry
+from Data_loaders.streams import epoch_batches
 from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
@@ -26,7 +26,8 @@ from src.utils.runs.problem import Problem, load_problem, torch_device
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.defaults import default_parameters
-from src.utils.training.engine import Observer, Trainer, evaluate, make_optimizer
+from src.utils.training.engine import Observer, Trainer, make_optimizer
+from src.utils.training.evaluation import evaluate
 from src.utils.training.parameters import TrainingParameters
 
 Step = Callable[[Tensor, Tensor], None]
@@ -71,7 +72,7 @@ def main() -> None:
     started = time.perf_counter()
     evaluate(problem.network, problem.splits.validation)
     validation = time.perf_counter() - started
-    steps = -(-len(problem.splits.train) // sparse.batch_size)
+    steps = problem.splits.train.steps(sparse.batch_size)
     print(f"{flags.architecture} on {flags.dataset}, {device}, {flags.threads} thread(s), torch {torch.__version__}")
     print(f"matrix product 2048 x 2048: {_matmul_rate(device):.0f} GFLOP/s; validation {validation:.2f} s")
     reference = statistics.median(times["plain weighted sum"])
@@ -115,7 +116,7 @@ def _ours(problem: Problem, parameters: TrainingParameters, device: torch.device
 def _endless(problem: Problem, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     epoch = 0
     while True:
-        yield from training_batches(problem.splits, batch_size, seed=epoch)
+        yield from epoch_batches(problem.splits, batch_size, seed=epoch)
         epoch += 1
 
 

@@ -10,20 +10,37 @@ if TYPE_CHECKING:
     from src.models.hps import HPS
     from src.models.mdmtn import MDMTN
     from src.models.registry import load_model
+    from src.utils.runs.own import OwnProblem
     from src.utils.sparsity.compress import compress
+    from src.utils.tasks import Task
     from src.utils.training.parameters import TrainingParameters
-    from Train_and_Test import train_and_test
+    from Train_and_Test import run_own_problem, train_and_test
 
-__all__ = ["HPS", "MDMTN", "Splits", "TaskData", "TrainingParameters", "compress", "load_model", "train_and_test"]
+__all__ = [
+    "HPS",
+    "MDMTN",
+    "OwnProblem",
+    "Splits",
+    "Task",
+    "TaskData",
+    "TrainingParameters",
+    "compress",
+    "load_model",
+    "run_own_problem",
+    "train_and_test",
+]
 
 _HOMES = {
     "HPS": "src.models.hps",
     "MDMTN": "src.models.mdmtn",
+    "OwnProblem": "src.utils.runs.own",
     "Splits": "Data_loaders.loaders",
+    "Task": "src.utils.tasks",
     "TaskData": "Data_loaders.loaders",
     "TrainingParameters": "src.utils.training.parameters",
     "compress": "src.utils.sparsity.compress",
     "load_model": "src.models.registry",
+    "run_own_problem": "Train_and_Test",
     "train_and_test": "Train_and_Test",
 }
 

@@ -659,6 +659,7 @@ def test_training_images_are_turned_anew_in_every_epoch(splits: Splits) -> None:
     """One batch per epoch, put back into the order of the data by the order of the same seed."""
 
     def epoch(seed: int) -> Tensor:
+        images: Tensor
         ((images, labels),) = training_batches(splits, len(splits.train), seed)
         order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(seed))
         assert torch.equal(labels, splits.train.labels[order])

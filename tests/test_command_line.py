@@ -27,6 +27,7 @@ from src.utils.command_line.options import RunOptions
 from src.utils.runs.config import ROOT, RunConfig
 from src.utils.training import engine
 from src.utils.training.engine import EpochRecord
+from src.utils.training.evaluation import evaluate
 from src.utils.training.parameters import TrainingParameters
 from tests.test_scripts import files_in
 from tests.test_scripts import run as run_script
@@ -171,7 +172,7 @@ def test_saved_model_is_named_by_k_and_gives_the_recorded_accuracy(
     file = only(finished[0], "src/Sparse_models/*.pth")
     assert "k0.1_0.3_0.6" in file.name
     saved = load_model(file)
-    tested = engine.evaluate(saved.network, make_splits(digits, torch.device("cpu")).test)
+    tested = evaluate(saved.network, make_splits(digits, torch.device("cpu")).test)
     assert tested.accuracy == pytest.approx(saved.results["test_accuracy"], abs=0.3)  # another number of threads
 
 

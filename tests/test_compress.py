@@ -18,9 +18,10 @@ from src.models.compact import CompactNetwork
 from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.mtan import MTAN
-from src.models.multi_task import MultiTaskNetwork, layers_with_rows
+from src.models.multi_task import MultiTaskNetwork
 from src.models.names import COMPRESSED
 from src.models.registry import Architecture, load_model, save_model
+from src.models.row_layers import RowLayer, layers_with_rows
 from src.utils.errors import UserError
 from src.utils.program import Program, Step
 from src.utils.sparsity.capture import GROUPS, REUSED, UNSUPPORTED
@@ -130,7 +131,7 @@ class Maker:
                         module.weight[0] = 0
             return sum(self.damage_layer(layer) for layer in layers_with_rows(network).values()) > 0
 
-    def damage_layer(self, layer: nn.Conv2d | nn.Linear) -> bool:
+    def damage_layer(self, layer: RowLayer) -> bool:
         """Change the rows, and sometimes the outputs, of one layer."""
         weight = layer.weight
         rows = weight.transpose(0, 1)  # (in, out, ...), a view

@@ -139,7 +139,7 @@ def test_adaptors_have_their_own_group_and_are_saved_and_teachers_are_not(splits
     assert {id(p) for p in second["params"]} == {id(p) for p in trainer.method.parameters()}
     assert (first["weight_decay"], second["weight_decay"]) == (0, ADAPTOR_WEIGHT_DECAY)
     adaptors = {f"adaptors.{task}.0.{name}" for task in (0, 1) for name in ("weight", "bias")}
-    assert set(trainer.method.state_dict()) == adaptors | {"k", "distillation", "distillation_sum", "images"}
+    assert set(trainer.method.state_dict()) == adaptors | {"k", "last", "distillation", "distillation_sum", "images"}
 
 
 def test_one_step_changes_trunk_heads_and_adaptors(splits: Splits) -> None:

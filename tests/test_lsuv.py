@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from src.models.multi_task import weight_layers
 from src.models.registry import Architecture
+from src.models.row_layers import weight_layers
 from src.utils.runs.config import RunConfig
 from src.utils.runs.problem import load_problem
 from src.utils.training.engine import Observer
@@ -77,7 +77,7 @@ def test_a_run_starts_from_it() -> None:
     config = RunConfig(script="lsuv", architecture="HPS", dataset="MultiDigits", seed=3)
     parameters = short()
     problem = load_problem(config, parameters, Observer())
-    variances = output_variances(problem.network, problem.splits.train.images[: parameters.batch_size])
+    variances = output_variances(problem.network, problem.splits.train.first(parameters.batch_size)[0])
     assert list(variances.values()) == pytest.approx([1.0] * len(variances), abs=0.1 + 1e-5)
 
 

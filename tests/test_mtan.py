@@ -13,8 +13,8 @@ import Train_and_Test
 from Data_loaders.loaders import Splits
 from src.models.backbones import BACKBONES
 from src.models.mtan import MTAN, TaskAttention
-from src.models.multi_task import weight_layers
 from src.models.registry import Architecture, load_model, save_model
+from src.models.row_layers import weight_layers
 from src.utils.errors import UserError
 from src.utils.training.defaults import default_parameters
 from src.utils.training.engine import Trainer

@@ -18,7 +18,7 @@ from src.utils.errors import UserError
 from src.utils.objectives.min_norm import NORMALISATIONS
 from src.utils.objectives.owl import WEIGHT_TYPES
 from src.utils.runs.config import RunConfig
-from src.utils.training.method import CRITERIA
+from src.utils.training.losses import CRITERIA
 from src.utils.training.parameters import Mode, TrainingParameters
 from tests.conftest import one_line
 
@@ -60,6 +60,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("momentum", 1.0, "momentum is 1.0; allowed: a finite number >= 0 and < 1"),
     ("LR_scheduler", "yes", f"LR_scheduler is 'yes'; allowed: {YES_OR_NO}"),
     ("lr_sched_coef", 0.0, "lr_sched_coef is 0.0; allowed: a finite number > 0 and <= 1"),
+    ("normalisation", "nadir", "normalisation is 'nadir'; allowed: none, initial, range"),
+    ("nadir", (1.0, 1.0), "nadir has 2 numbers [1.0, 1.0]; allowed: 3, or none"),
     ("criterion", "mse", "criterion is 'mse'; allowed: cross_entropy, multi_margin_loss"),
     ("mu", 0.0, "mu is 0.0; allowed: a finite number from 1e-10 to 10000"),
     ("rho", -2.0, "rho is -2.0; allowed: a finite number >= 1"),
@@ -70,7 +72,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("growl_type", "flat", "growl_type is 'flat'; allowed: spike, linear, Dejiao"),
     ("beta1", -0.1, "beta1 is -0.1; allowed: a finite number >= 0"),
     ("beta2", math.inf, "beta2 is inf; allowed: a finite number >= 0"),
-    ("skip_layer", -1, "skip_layer is -1; allowed: a whole number >= 0"),
+    ("skip_layer", -1, "skip_layer is -1; allowed: a whole number >= 0, or a text"),
     ("min_sparsRate", 101.0, "min_sparsRate is 101.0; allowed: a finite number from 0 to 100"),
     ("max_layerSRate", 80.0, "max_layerSRate is 80.0; allowed: a finite number from 0 to 1"),
     ("sim_preference", 2.0, "sim_preference is 2.0; allowed: a finite number from -1 to 1"),

@@ -27,7 +27,7 @@ from src.utils.study.pareto import hypervolume, non_dominated
 from src.utils.study.start_models import find_start_model
 from src.utils.study.sweep import SweepObserver
 from src.utils.study.workers import Failure
-from src.utils.training.engine import evaluate
+from src.utils.training.evaluation import evaluate
 from tests.conftest import CPU, equal_states
 from tests.test_scripts import files_in, run
 

@@ -11,11 +11,13 @@ import torch
 
 from src.utils.errors import UserError
 from src.utils.runs.problem import check_reference_point
+from src.utils.tasks import classifications
 from src.utils.training.parameters import TrainingParameters
 from tests.conftest import one_line
 from tests.test_scripts import own_data, own_network
 from Train_and_Test import train_and_test
 
+TASKS = classifications(("one", "two"), (2, 5))
 K = (0.1, 0.3, 0.6)
 
 
@@ -28,7 +30,7 @@ def test_the_border_is_the_loss_of_guessing(criterion: Any, guessing: tuple[floa
     def check(value: float) -> None:
         a = [0.0, 0.0, 0.0]
         a[1 + task] = value
-        check_reference_point(TrainingParameters(w=K, a=tuple(a), criterion=criterion), (2, 5), ("one", "two"))
+        check_reference_point(TrainingParameters(w=K, a=tuple(a), criterion=criterion), TASKS)
 
     for allowed in (-1.0, 0.0, 0.99 * guessing[task]):
         check(allowed)
@@ -40,8 +42,8 @@ def test_the_border_is_the_loss_of_guessing(criterion: Any, guessing: tuple[floa
 
 def test_it_counts_only_where_it_is_used() -> None:
     a = (0.0, 100.0, 0.0)
-    check_reference_point(TrainingParameters(w=(0.0, 0.5, 0.5), a=a, method="MGDA"), (2, 5), ("one", "two"))
-    check_reference_point(TrainingParameters(w=(0.0, 0.0, 1.0), a=a), (2, 5), ("one", "two"))
+    check_reference_point(TrainingParameters(w=(0.0, 0.5, 0.5), a=a, method="MGDA"), TASKS)
+    check_reference_point(TrainingParameters(w=(0.0, 0.0, 1.0), a=a), TASKS)
 
 
 @pytest.mark.parametrize("a", [(0.0, 100.0, 0.0), (1e4, 0.0, 0.0)])

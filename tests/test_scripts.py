@@ -27,6 +27,7 @@ from src.utils.command_line import training
 from src.utils.command_line.flags import Plan
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
+from src.utils.tasks import Task
 from src.utils.training.parameters import TrainingParameters
 from tests.processes import script_with
 from tests.test_training import Messages
@@ -37,7 +38,8 @@ SHORT = [
     *("--num_batchEpoch", "2", "--min_sparsRate", "0", "--sim_preference", "0.99", "--quiet"),
 ]
 EXAMPLES = sorted(path.name for path in ROOT.glob("Example_*Sparsity.py"))
-BASELINES = sorted(path.name for path in ROOT.glob("Example_*.py") if path.name not in EXAMPLES)
+OWN_PROBLEM = "Example_own_problem.py"  # has tests of its own
+BASELINES = sorted(path.name for path in ROOT.glob("Example_*.py") if path.name not in (*EXAMPLES, OWN_PROBLEM))
 PARAMETER_COUNTS = {
     ("MDMTN", "MultiMnist"): 311_490 + 4,
     ("HPS", "MultiMnist"): 22_350,
@@ -454,8 +456,10 @@ def test_tensors_that_cannot_be_trained_on_are_refused_before_anything_is_writte
 
 def test_names_and_networks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     parameters, output = TrainingParameters(w=(0.0, 0.5, 0.5)), str(tmp_path / "out")
-    with pytest.raises(UserError, match=r"task_names are .*; allowed for own: 2, one per task"):
-        train_and_test(own_network((2, 5)), OWN, parameters, task_names=["one"], output_dir=output)
+    with pytest.raises(UserError, match=r"the network has 2 outputs; allowed for these data: 1, one per task"):
+        train_and_test(
+            own_network((2, 5)), OWN, parameters, tasks=[Task("one", "classification", 2)], output_dir=output
+        )
     with pytest.raises(UserError, match=r"script is '../own'; allowed: a name without folders"):
         train_and_test(own_network((2, 5)), OWN, parameters, name="../own", output_dir=output)
     with pytest.raises(UserError, match="network is a Linear; allowed: a MultiTaskNetwork"):

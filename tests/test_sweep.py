@@ -30,7 +30,7 @@ from src.utils.study.repeat import repeat, statistics_of
 from src.utils.study.search import keep_best, search
 from src.utils.study.sweep import Basis, Outcome, Point, SweepObserver, read_outcome, run_sweep
 from src.utils.study.teachers import train_teachers
-from src.utils.study.trials import Candidate, Trial, fingerprint, trials_of
+from src.utils.study.trials import Candidate, DataFacts, Trial, fingerprint, trials_of
 from src.utils.study.worker import STOP
 from src.utils.study.workers import Failure, Workers
 from src.utils.training.engine import EpochRecord, Observer
@@ -101,7 +101,7 @@ def config_in(folder: Path, **values: Any) -> RunConfig:
 
 
 def basis_in(
-    folder: Path, data: MultiTaskDataset, workers: Workers = ONE, observer: SweepObserver | None = None, **values: Any
+    folder: Path, data: DataFacts, workers: Workers = ONE, observer: SweepObserver | None = None, **values: Any
 ) -> Basis:
     return Basis(config_in(folder, **values), TINY, data, workers, observer or SweepObserver())
 

@@ -18,7 +18,8 @@ from src.utils.sparsity.metrics import count_layers, total, zero_row_rate
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.training import two_phase
 from src.utils.training.chebyshev_method import ChebyshevMethod
-from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
+from src.utils.training.engine import EpochRecord, Observer, Trainer
+from src.utils.training.evaluation import evaluate
 from src.utils.training.method import growl_thetas
 from src.utils.training.methods import make_method
 from src.utils.training.two_phase import train
@@ -624,7 +625,12 @@ def test_zero_rows_never_return_in_phase_1(splits: Splits, w: tuple[float, ...])
 
 def test_a_longer_phase_1_begins_as_a_shorter_one(splits: Splits) -> None:
     def search(iterations: int) -> list[EpochRecord]:
-        values = {"w": (0.5, 0.25, 0.25), "max_iter_search": iterations, "num_epochs": 1, "max_iter_retrain": 1}
+        values: dict[str, Any] = {
+            "w": (0.5, 0.25, 0.25),
+            "max_iter_search": iterations,
+            "num_epochs": 1,
+            "max_iter_retrain": 1,
+        }
         trainer = make_trainer(splits, max_layerSRate=0.6, min_sparsRate=0.0, **values)
         train(trainer)
         return untimed([record for record in trainer.history if record.phase == "search"])

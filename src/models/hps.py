@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ class HPS(TrunkNetwork):
         super().__init__(trunk)
         self.heads = nn.ModuleList(heads)
 
-    def predict(self, x: Tensor, shared: Tensor) -> list[Tensor]:
+    def predict(self, x: Any, shared: Tensor) -> list[Tensor]:
         return [head(shared) for head in self.heads]  # (N, features) -> (N, num_outs[i])
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class MDMTN(TrunkNetwork):
             raise ValueError(f"there are {len(self.monitors)} monitors for {len(self.heads)} heads; allowed: one each")
         self.alphas = nn.Parameter(torch.tensor([[1.0, 0.0]]).repeat(len(self.heads), 1))
 
-    def predict(self, x: Tensor, shared: Tensor) -> list[Tensor]:
+    def predict(self, x: Any, shared: Tensor) -> list[Tensor]:
         return [
             head(alpha[0] * shared + alpha[1] * monitor(x))  # (N, features) -> (N, num_outs[i])
             for head, monitor, alpha in zip(self.heads, self.monitors, self.alphas, strict=True)

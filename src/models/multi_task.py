@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
+
+from src.models.row_layers import RowLayer, SkipLayer, layers_with_rows, number_of_inputs, sparse_plan, weight_layers
 
 
 class MultiTaskNetwork(nn.Module, ABC):
     """A network with one output per task that names its shared part and the layers that may become sparse."""
 
     @abstractmethod
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Logits per task, shapes (N, num_outs[i]), for images of shape (N, C, H, W)."""
+    def forward(self, x: Any) -> list[Tensor]:
+        """Outputs per task, shapes (N, num_outs[i]), for images of shape (N, C, H, W), or what else the data hold."""
 
     @property
     @abstractmethod
@@ -24,18 +27,14 @@ class MultiTaskNetwork(nn.Module, ABC):
     def sparse_parts(self) -> list[nn.Module]:
         """The parts whose convolutions and linear layers may become sparse: all but the heads."""
 
-    def growl_layers(self, skip_layer: int) -> dict[str, nn.Conv2d | nn.Linear]:
+    def growl_layers(self, skip_layer: SkipLayer) -> dict[str, RowLayer]:
         """Layers under GrOWL, by their name in the state dict.
 
         Args:
-            skip_layer: layers with this number of inputs (neurons or channels) are left out.
+            skip_layer: layers with this number of inputs (neurons or channels), or of these names, are left out.
         """
-        parts = {id(layer) for part in self.sparse_parts for layer in part.modules()}
-        return {
-            name: layer
-            for name, layer in layers_with_rows(self).items()
-            if id(layer) in parts and number_of_inputs(layer) != skip_layer
-        }
+        wanted = sparse_plan(self, self.sparse_parts, skip_layer).rows
+        return {name: layer for name, layer in layers_with_rows(self).items() if name in wanted}
 
 
 class TrunkNetwork(MultiTaskNetwork):
@@ -54,12 +53,12 @@ class TrunkNetwork(MultiTaskNetwork):
         super().__init__()
         self.trunk = trunk
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Any) -> list[Tensor]:
         return self.predict(x, self.trunk(x))
 
     @abstractmethod
-    def predict(self, x: Tensor, shared: Tensor) -> list[Tensor]:
-        """Logits per task for images and their shared representation, shape (N, features)."""
+    def predict(self, x: Any, shared: Tensor) -> list[Tensor]:
+        """Outputs per task for images and their shared representation, shape (N, features)."""
 
     @property
     def shared_part(self) -> nn.Module:
@@ -70,18 +69,3 @@ class TrunkNetwork(MultiTaskNetwork):
         """Width of the shared representation: the number of inputs of a head's first layer."""
         first, *_ = weight_layers(self.heads[0]).values()
         return number_of_inputs(first)
-
-
-def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """All convolutions and linear layers of a model, by name, in the order of definition."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
-
-
-def layers_with_rows(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Those of :func:`weight_layers` that have a row per input, read by all outputs: not convolutions with groups."""
-    return {name: layer for name, layer in weight_layers(model).items() if getattr(layer, "groups", 1) == 1}
-
-
-def number_of_inputs(layer: nn.Conv2d | nn.Linear) -> int:
-    """Input channels of a convolution, input neurons of a linear layer."""
-    return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -69,6 +69,10 @@ def _allowed(kind: Any, limits: list[Any]) -> str:
         return ", ".join(map(str, options))
     if get_origin(kind) is tuple:
         return "texts" if options[0] is str else "finite numbers"
+    if get_origin(kind) is Annotated:
+        return _allowed(options[0], options[1:])
+    if len(options) > 1:
+        return ", or ".join(_allowed(option, limits) for option in options)
     if len(options) < len(get_args(kind)):
         return f"{_allowed(options[0], limits)}, or none"
     words = {float: "a finite number", int: "a whole number", bool: "yes or no (True or False)", str: "a text"}

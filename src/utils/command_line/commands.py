@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.utils.checked import fields_of, from_plain
 from src.utils.command_line.flags import Plan, Request, read_flags
@@ -24,8 +24,12 @@ from src.utils.command_line.options import (
     TaughtOptions,
 )
 from src.utils.command_line.parser import Parser
+from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
 from src.utils.training.defaults import SEARCH_BEFORE, STUDY, WITH_TEACHERS
+
+if TYPE_CHECKING:
+    from src.utils.runs.own import OwnProblem
 
 # What a study sets itself, or does not use: it trains the tasks from a sparse model.
 _NOT_IN_A_STUDY = (
@@ -47,7 +51,7 @@ def repeat(plan: Plan, arguments: Sequence[str], description: str | None, repeti
 
 def search(plan: Plan, arguments: Sequence[str]) -> None:
     """Train a network for each of a family of preference vectors and keep the best."""
-    plan = replace(plan, defaults={"k0": 1e-3})
+    plan = replace(plan, defaults={"k0": 1e-3, **plan.defaults})
     without = ("w", "num_tasks")
     request = read_flags(plan, arguments, search.__doc__, SearchOptions, command="search", without=without)
     _train(request, "search_preferences")
@@ -73,7 +77,25 @@ def study(plan: Plan, arguments: Sequence[str], description: str | None) -> None
     _train(request, "study", module="studying")
 
 
-def test(arguments: Sequence[str]) -> None:
+def own(plan: Plan, arguments: Sequence[str], description: str | None) -> None:
+    """The commands of a user's own script: the first word says which; without one a network is trained."""
+    others = {
+        "search": lambda rest: search(plan, rest),
+        "repeat": lambda rest: repeat(plan, rest, repeat.__doc__, repetitions=3),
+        "study": lambda rest: study(plan, rest, study.__doc__),
+        "test": lambda rest: test(rest, plan.own),
+        "compress": lambda rest: compress(rest, plan.own),
+    }
+    if not arguments or arguments[0].startswith("-"):
+        train(plan, arguments, description)
+    elif arguments[0] in others:
+        others[arguments[0]](arguments[1:])
+    else:
+        known = ", ".join(others)
+        raise UserError(f"unknown command {arguments[0]!r}; known: {known}; without a command a network is trained")
+
+
+def test(arguments: Sequence[str], own: Callable[[], OwnProblem] | None = None) -> None:
     """Test a saved model on the test data of its data set."""
     parser = Parser(prog="Train_and_Test.py test", description=test.__doc__)
     parser.add_argument("model", type=Path, help="model file")
@@ -81,10 +103,10 @@ def test(arguments: Sequence[str]) -> None:
     flags = vars(parser.parse_args(arguments))
     from src.utils.command_line import looking
 
-    looking.test_model(flags.pop("model"), flags)
+    looking.test_model(flags.pop("model"), flags, own)
 
 
-def compress(arguments: Sequence[str]) -> None:
+def compress(arguments: Sequence[str], own: Callable[[], OwnProblem] | None = None) -> None:
     """Write a smaller network with the same answers beside a saved model: MODEL_compressed.pth."""
     parser = Parser(prog="Train_and_Test.py compress", description=compress.__doc__)
     parser.add_argument("model", type=Path, help="model file")
@@ -92,7 +114,7 @@ def compress(arguments: Sequence[str]) -> None:
     flags = vars(parser.parse_args(arguments))
     from src.utils.command_line import looking
 
-    looking.compress_model(flags.pop("model"), flags)
+    looking.compress_model(flags.pop("model"), flags, own)
 
 
 def export(arguments: Sequence[str]) -> None:

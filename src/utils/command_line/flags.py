@@ -6,11 +6,11 @@ here needs torch, so that --help answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from Data_loaders.registry import DATASETS, dataset_entry
 from src.models.names import ARCHITECTURE_NAMES, check_architecture
@@ -22,6 +22,9 @@ from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
 from src.utils.training.defaults import default_parameters
 from src.utils.training.parameters import TrainingParameters
+
+if TYPE_CHECKING:
+    from src.utils.runs.own import OwnProblem
 
 Options = TypeVar("Options", bound=RunOptions)
 
@@ -37,6 +40,7 @@ class Plan:
         task: the only task that is trained.
         defaults: training parameters and options that differ from the usual ones.
         in_demo: those that differ in a demo.
+        own: makes the problem of a user's own script, whose data have the name ``dataset``.
         choice: whether architecture and data set are flags, too.
         demo: whether the bundled data and a short schedule are wanted.
     """
@@ -48,12 +52,15 @@ class Plan:
     task: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     in_demo: Mapping[str, Any] = field(default_factory=dict)
+    own: Callable[[], OwnProblem] | None = None
     choice: bool = False
     demo: bool = False
 
     @property
     def tasks(self) -> int:
         """Number of tasks that are trained."""
+        if self.own is not None:
+            return len(self.k) - 1
         return 1 if self.architecture == "STL" else dataset_entry(self.dataset).tasks
 
     @property
@@ -63,10 +70,12 @@ class Plan:
 
     def parameters(self) -> dict[str, Any]:
         """The training parameters; a demo, another method and k_0 = 0 have schedules of their own."""
-        check_architecture(self.architecture)
         if not isinstance(self.k, list | tuple | None):
             raise UserError(f"k is {self.k!r}; allowed: a list of numbers, for sparsity and each task")
         k = tuple(self.k) if self.k else _equal_vector(0.0, self.tasks)
+        if self.own is not None:
+            return {"w": k, **_only(TrainingParameters, self.changed())}
+        check_architecture(self.architecture)
         values = default_parameters(
             dataset_entry(self.dataset).backbone,
             self.architecture,
@@ -153,7 +162,7 @@ def read_flags(
         defaults = {**wanted.changed(), **wanted.parameters(), "task": wanted.task}
         make(defaults=defaults, idle=idle_flags(from_plain(TrainingParameters, wanted.parameters()))).print_help()
         raise SystemExit(0)
-    dataset = dataset_entry(wanted.dataset).demo if wanted.demo else wanted.dataset
+    dataset = dataset_entry(wanted.dataset).demo if wanted.demo and wanted.own is None else wanted.dataset
     names = {"script": plan.script.stem, "architecture": wanted.architecture, "dataset": dataset, "task": wanted.task}
     own = from_plain(options, _only(options, {**wanted.changed(), **given}))
     known = {name: value for name, value in given.items() if not (ideal and name == "a")}
@@ -165,9 +174,13 @@ def read_flags(
         options=own,
         quiet="quiet" in given,
         given=tuple(given),
-        notes=without_effect(given, parameters),
+        notes=(*without_effect(given, parameters), *_demo_of_own(wanted)),
         ideal=ideal and parameters.uses_reference,
     )
+
+
+def _demo_of_own(plan: Plan) -> tuple[str, ...]:
+    return ("--demo does nothing here: the script has data of its own",) if plan.demo and plan.own else ()
 
 
 def _text(value: Any) -> Any:

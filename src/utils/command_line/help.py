@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from src.utils.checked import fields_of, shown
 from src.utils.command_line.options import RunOptions
@@ -103,10 +103,14 @@ def _own_first(options: type[RunOptions]) -> list[str]:
 def _kind(name: str, annotation: Any, limits: Sequence[Any]) -> str:
     """What a flag's value is, as --help shows it."""
     options = [option for option in get_args(annotation) if option is not type(None)]
+    if get_origin(annotation) is Annotated:
+        return _kind(name, options[0], options[1:])
     if get_origin(annotation) is Literal:
         return "|".join(map(str, options))
     if get_origin(annotation) is tuple:
         return _kind(name, options[0], ())
+    if len(options) > 1:
+        return "|".join(_kind(name, option, limits) for option in options)
     if options:
         kind = _kind(name, options[0], limits)
         return kind if options[0] is str else f"{kind}|none"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from Data_loaders.loaders import make_splits
+from Data_loaders.streams import AnySplits, as_splits
 from src.models.compact import CompactNetwork
+from src.models.names import COMPRESSED
 from src.models.registry import SavedModel, load_model, save_model
+from src.models.row_layers import SkipLayer
 from src.utils.checked import from_plain
 from src.utils.command_line.options import CompareOptions, DrawOptions
 from src.utils.errors import UserError
@@ -20,46 +22,60 @@ from src.utils.report.console import (
     show_comparison,
     show_compression,
     show_files,
+    show_metrics,
     show_rows,
 )
 from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison
 from src.utils.report.style import pictures_as
-from src.utils.runs.compression import compress_trained
+from src.utils.runs.compression import compress_trained, images_to_compare
 from src.utils.runs.config import ROOT, RunConfig, compressed_file
+from src.utils.runs.own import OwnProblem
 from src.utils.runs.problem import architecture_for, load_dataset, torch_device
 from src.utils.sparsity.figures import SECONDS
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.study.compare import compare
+from src.utils.tasks import Task
 from src.utils.training.arithmetic import run_arithmetic
-from src.utils.training.engine import evaluate
+from src.utils.training.evaluation import evaluate
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A saved model with the data that it was trained on."""
+
+    saved: SavedModel
+    splits: AnySplits
+    tasks: tuple[Task, ...]
+    skip_layer: SkipLayer
 
 
 @run_arithmetic()
-def test_model(path: Path, places: Mapping[str, Any]) -> None:
-    """Test a saved model on the test data of its data set, where the flags ``places`` say."""
-    saved = load_model(path)
-    config, skip_layer = trained_on(path, saved, places)
-    dataset = load_dataset(config, ConsoleObserver(quiet=False))
-    if saved.architecture != architecture_for(config, dataset):
-        raise UserError(f"{path} holds another network than {dataset.name} is for: train the model again")
-    splits, network = make_splits(dataset, torch_device(config)), saved.network.to(torch_device(config))
-    layers = {} if isinstance(network, CompactNetwork) else network.growl_layers(skip_layer)
-    test, validation = evaluate(network, splits.test), evaluate(network, splits.validation)
-    show_accuracies(dataset.task_names, test.accuracy, validation.accuracy)
+def test_model(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] | None = None) -> None:
+    """Test a saved model on the test data of its data set, where the flags ``places`` say, or of the user's own."""
+    known = _known(path, places, own)
+    network, criterion = known.saved.network, str(known.saved.parameters.get("criterion", "cross_entropy"))
+    layers = {} if isinstance(network, CompactNetwork) else network.growl_layers(known.skip_layer)
+    test, validation = (
+        evaluate(network, data, known.tasks, criterion) for data in (known.splits.test, known.splits.validation)
+    )
+    names = [task.name for task in known.tasks]
+    what = "accuracy" if all(task.usual for task in known.tasks) else "score"
+    show_accuracies(names, test.accuracy, validation.accuracy, what)
+    if what == "score":
+        show_metrics(dict(zip(names, test.metrics, strict=True)))
     if layers:
         show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
 
 
 @run_arithmetic()
-def compress_model(path: Path, places: Mapping[str, Any]) -> None:
+def compress_model(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] | None = None) -> None:
     """Write a smaller network with the same answers beside a saved one, and show both, on the validation images."""
-    saved = load_model(path)
+    known = _known(path, {**places, "device": "cpu"}, own)
+    saved = known.saved
     if isinstance(saved.network, CompactNetwork):
         raise UserError(f"{path} is compressed already")
-    config, _ = trained_on(path, saved, places)
-    images = make_splits(load_dataset(config, ConsoleObserver(quiet=False)), torch.device("cpu")).validation.images
-    compact, found, figures = compress_trained(saved.network, images, SECONDS)
+    compact, found, figures = compress_trained(saved.network, images_to_compare(known.splits.validation), SECONDS)
     small = compressed_file(path)
     save_model(small, compact, saved.architecture, saved.parameters, saved.results)
     show_compression(figures)
@@ -68,12 +84,32 @@ def compress_model(path: Path, places: Mapping[str, Any]) -> None:
     show_files([small])
 
 
-def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, int]:
+def _known(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] | None) -> _Known:
+    """A saved model on the device of its data.
+
+    Raises:
+        UserError: if it cannot be read, or is not for these data.
+    """
+    saved = load_model(path, network=own().network()) if own else load_model(path)
+    config, skip_layer = trained_on(path, saved, places)
+    device = torch_device(config)
+    if own is None:
+        dataset = load_dataset(config, ConsoleObserver(quiet=False))
+        if saved.architecture != architecture_for(config, dataset) and saved.architecture.name != COMPRESSED:
+            raise UserError(f"{path} holds another network than {dataset.name} is for: train the model again")
+        splits: AnySplits = make_splits(dataset, device)
+        tasks = dataset.tasks
+    else:
+        splits, tasks = as_splits(own().data, device), own().tasks
+    return _Known(replace(saved, network=saved.network.to(device)), splits, tasks, skip_layer)
+
+
+def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, SkipLayer]:
     """The configuration that names the model's data, and its ``skip_layer``."""
     try:
         data = {name: saved.results[name] for name in ("dataset", "task", "data_seed")}
         names = {"script": "test", "architecture": saved.architecture.name}
-        return from_plain(RunConfig, {**names, **data, **places}), int(saved.parameters["skip_layer"])
+        return from_plain(RunConfig, {**names, **data, **places}), saved.parameters["skip_layer"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not say what it was trained on ({error}): train the model again") from error
 

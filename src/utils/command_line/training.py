@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from src.models.names import OWN
 from src.utils.command_line.flags import Request
 from src.utils.command_line.options import (
     RepeatOptions,
@@ -30,15 +31,15 @@ from src.utils.report.console import (
 )
 from src.utils.report.run import draw_run
 from src.utils.report.sweeps import draw_repetitions, draw_search
-from src.utils.runs.config import Run
-from src.utils.runs.problem import check_run, load_dataset, torch_device
+from src.utils.runs.config import Run, RunConfig
+from src.utils.runs.problem import Problem, check_run, load_dataset, torch_device
 from src.utils.runs.results import Results
 from src.utils.runs.run import resume, start_or_go_on, train_run
 from src.utils.study.preference_vectors import preference_family
 from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
 from src.utils.study.sweep import Basis, Outcome
-from src.utils.study.teachers import ideal_point, train_teachers
+from src.utils.study.teachers import ideal_point, payoff_table, train_teachers
 from src.utils.study.worker import end_with_starter
 from src.utils.study.workers import Workers
 from src.utils.training.engine import Observer
@@ -52,7 +53,8 @@ def train(request: Request[RunOptions]) -> None:
     if request.plan.k is None:
         raise UserError("the preference vector is missing; give it with --k")
     check_run(request.config, request.parameters)
-    show(train_run(Run.new(request.config, request.parameters), ConsoleObserver(quiet=request.quiet)))
+    run, observer = Run.new(request.config, request.parameters), ConsoleObserver(quiet=request.quiet)
+    show(train_run(run, observer, own_of(request, request.config)))
 
 
 def go_on(request: Request[RunOptions]) -> None:
@@ -66,13 +68,28 @@ def go_on(request: Request[RunOptions]) -> None:
     if others:
         raise UserError(f"--resume goes on with a run as it was started; not allowed beside it: {', '.join(others)}")
     if not request.options.worker:
-        show(train_run(resume(folder), ConsoleObserver(quiet=request.quiet)))
+        unfinished = resume(folder)
+        show(train_run(unfinished, ConsoleObserver(quiet=request.quiet), own_of(request, unfinished.config)))
         return
     end_with_starter()
     run = Run.read(folder)
     if torch_device(run.config).type == "cpu":
         torch.set_num_threads(1)  # the same sums, and so the same figures, whoever else is at work
-    train_run(run, Observer(), among_many=True)
+    train_run(run, Observer(), own_of(request, run.config), among_many=True)
+
+
+def own_of(request: Request[Any], config: RunConfig) -> Problem | None:
+    """The problem of a user's own script for a run; None where the configuration names all of it.
+
+    Raises:
+        UserError: if the run is of another script.
+    """
+    own, name = request.plan.own, request.plan.dataset
+    if (own is None) != (config.architecture != OWN) or (own is not None and config.dataset != name):
+        raise UserError(
+            f"this is a run of {config.architecture} on {config.dataset}: go on with the script {config.script}"
+        )
+    return own().problem(config) if own else None
 
 
 def repeat_training(request: Request[RepeatOptions]) -> None:
@@ -118,14 +135,29 @@ def search_and_train(request: Request[SearchedOptions], candidates: Sequence[Map
 
 def with_reference_point(request: Request[Any]) -> Request[Any]:
     """The request with the reference point it asks for: that of single-task networks is found first."""
-    if not request.ideal:
+    parameters = request.parameters
+    ranged = parameters.uses_reference and parameters.normalisation == "range" and not parameters.nadir
+    if not request.ideal and not ranged:
         return request
     config, parameters = request.config, request.parameters
     check_run(replace(config, model="to be found") if parameters.mode.from_model else config, parameters)
-    a = ideal_point(basis_of(request))
+    if ranged:
+        return replace(request, parameters=_with_range(request))
+    basis = basis_of(request)
+    a = payoff_table(basis).ideal if request.plan.own else ideal_point(basis)
     if not request.quiet:
         print(f"reference point a = ({', '.join(f'{value:.4g}' for value in a)}), of single-task networks")
     return replace(request, parameters=parameters.changed(a=a))
+
+
+def _with_range(request: Request[Any]) -> TrainingParameters:
+    """The parameters with ideal and nadir of trainings with one task each; an a that was given stays."""
+    found = payoff_table(basis_of(request))
+    a = request.parameters.a if "a" in request.given and not request.ideal else found.ideal
+    if not request.quiet:
+        shown = (", ".join(f"{value:.4g}" for value in point) for point in (a, found.nadir))
+        print("ideal a = ({}), nadir = ({}), of trainings with one task each".format(*shown))
+    return request.parameters.changed(a=a, nadir=found.nadir)
 
 
 def _teacher(request: Request[SearchedOptions]) -> TrainingParameters:
@@ -151,7 +183,8 @@ def workers_of(request: Request[Any]) -> Workers:
 def basis_of(request: Request[Any]) -> Basis:
     """What all trainings of a sweep share; the data are read, and if need be made, before any worker wants them."""
     workers, observer = workers_of(request), ConsoleSweepObserver(quiet=request.quiet)
-    return Basis(request.config, request.parameters, load_dataset(request.config, observer), workers, observer)
+    data = request.plan.own() if request.plan.own else load_dataset(request.config, observer)
+    return Basis(request.config, request.parameters, data, workers, observer)
 
 
 def leave_if_failed(outcome: Outcome) -> None:

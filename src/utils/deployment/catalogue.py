@@ -32,6 +32,7 @@ class Entry(Accuracies):
         validation_accuracy, test_accuracy: percent per task.
         sparsity_rate: zero rows of the network that was trained, percent.
         figures: size and speed, measured now.
+        score_name: what accuracies are called, score where not all tasks are classifications.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Entry(Accuracies):
     test_accuracy: tuple[float, ...]
     sparsity_rate: float
     figures: Figures
+    score_name: str = "accuracy"
 
     @property
     def training(self) -> tuple[Any, ...]:
@@ -140,6 +142,7 @@ def _entry(path: Path, saved: SavedModel) -> Entry:
             tuple(results["test_accuracy"]),
             float(results["sparsity_rate"]),
             figures(saved.network, torch.zeros(1, *_input_shape(saved)), SECONDS),
+            "score" if "test_scores" in results else "accuracy",
         )
     except (LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path} does not say what it reached: train the model again") from error

@@ -28,7 +28,7 @@ def draw_models(path: Path, entries: Sequence[Entry], best: Entry) -> list[Path]
     axis.scatter(*place, s=160, facecolors="none", edgecolors=BEST_COLOUR, label="best on validation", zorder=3)
     axis.set_xscale("log")
     axis.set_xlabel("size of the weights (kB)")
-    axis.set_ylabel("mean test accuracy (%)")
+    axis.set_ylabel(f"mean test {best.score_name} (%)")
     axis.set_title(f"{best.dataset}: {', '.join(best.task_names)}", fontsize=10)
     axis.grid(alpha=0.3, which="both")
     axis.legend(fontsize=9)

@@ -98,7 +98,9 @@ class ConsoleSweepObserver(SweepObserver):
 
 def show_run(results: Results, files: Iterable[Path]) -> None:
     """Print the final table and the names of the files."""
-    show_accuracies(results.task_names, results.test_accuracy, results.validation_accuracy)
+    show_accuracies(results.task_names, results.test_accuracy, results.validation_accuracy, results.score_name)
+    if results.scores:
+        show_metrics(results.scores.test_scores)
     show_rows(results.rows)
     count = results.parameter_count
     print(f"{'parameters':<{_WIDTH}}  {count['nonzero']:11,}    (not zero, of {count['all']:,})")
@@ -110,11 +112,24 @@ def show_run(results: Results, files: Iterable[Path]) -> None:
     show_files(files)
 
 
-def show_accuracies(task_names: Sequence[str], test: Sequence[float], validation: Sequence[float]) -> None:
+def show_accuracies(
+    task_names: Sequence[str], test: Sequence[float], validation: Sequence[float], what: str = "accuracy"
+) -> None:
     """Print a line per task and one for their mean."""
-    print("\n" + " " * (_WIDTH + 2) + "test accuracy  validation accuracy")
+    print(f"\n{'':<{_WIDTH}}  {f'test {what}':>13}  {f'validation {what}':>19}")
     for name, *values in zip((*task_names, "mean"), _with_mean(test), _with_mean(validation), strict=True):
         print(f"{name:<{_WIDTH}}  {values[0]:11.2f} %  {values[1]:17.2f} %")
+
+
+def show_metrics(scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Print what the tasks are measured by, on the test data."""
+    for name, metrics in scores.items():
+        print(f"{name:<{_WIDTH}}  {', '.join(f'{metric} {_number(value)}' for metric, value in metrics.items())}")
+
+
+def _number(value: float | None) -> str:
+    """Four digits, a dash for what is not known."""
+    return "-" if value is None or value != value else f"{value:.4g}"
 
 
 def show_rows(counts: RowCounts) -> None:
@@ -139,7 +154,7 @@ def show_compression(found: Comparison) -> None:
 
 def show_search(outcome: Outcome, files: Iterable[Path]) -> None:
     """Print a line per candidate, the best one marked, and the names of the files."""
-    print("\nvalidation accuracy, %: " + ", ".join(outcome.results[0].task_names))
+    print(f"\nvalidation {outcome.results[0].score_name}, %: " + ", ".join(outcome.results[0].task_names))
     for place, point in enumerate(outcome.points):
         results = point.results
         accuracies = "  ".join(f"{value:6.2f}" for value in results.validation_accuracy)
@@ -153,7 +168,7 @@ def show_search(outcome: Outcome, files: Iterable[Path]) -> None:
 def show_repetitions(outcome: Outcome, files: Iterable[Path]) -> None:
     """Print mean and standard deviation per task, and the names of the files."""
     found = statistics_of(outcome)
-    print(f"\ntest accuracy, mean and standard deviation of {len(outcome.points)} repetitions")
+    print(f"\ntest {outcome.results[0].score_name}, mean and standard deviation of {len(outcome.points)} repetitions")
     for name, mean, std in zip(found.names, found.mean, found.std, strict=True):
         print(f"{name:<{_WIDTH}}  {mean:6.2f} ± {std:.2f} %")
     show_failures(outcome)
@@ -163,7 +178,7 @@ def show_repetitions(outcome: Outcome, files: Iterable[Path]) -> None:
 def show_study(study: Study, files: Iterable[Path]) -> None:
     """Print a line per preference vector, what they make, and the names of the files."""
     front, outcome = study.losses, study.outcome
-    print("\nvalidation losses, test accuracy in %: " + ", ".join(study.task_names))
+    print(f"\nvalidation losses, test {study.best.results.score_name} in %: " + ", ".join(study.task_names))
     for place, point in enumerate(study.points):
         losses = "  ".join(f"{value:.4f}" for value in point.results.validation_losses)
         marks = "  front" * bool(front.mask[place]) + "  <- most accurate" * (place == outcome.best)

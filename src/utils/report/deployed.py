@@ -33,7 +33,7 @@ def show_models(entries: Sequence[Entry]) -> None:
     print(f"\n{first.dataset}: {', '.join(first.task_names)}")
     width = max(len(_name(entry)) for entry in entries)
     head = f"{'model':<{width}}  {'valid. %':>8}  {'test %':>6}  {'zero %':>6}  {'parameters':>10}  {'bytes':>11}"
-    print(f"{head}  {'multiply-adds':>13}  {'ms for 1':>8}  {'for 256':>7}  test accuracy per task, file")
+    print(f"{head}  {'multiply-adds':>13}  {'ms for 1':>8}  {'for 256':>7}  test {first.score_name} per task, file")
     for entry in entries:
         cost = entry.figures
         accuracy = f"{entry.mean_accuracy:8.2f}  {entry.mean_test_accuracy:6.2f}  {entry.sparsity_rate:6.1f}"

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from src.utils.report.points import LINES, draw_table, markers_of, number_points, table_rows
-from src.utils.report.style import BEST_COLOUR, FRONT_COLOUR, MARKERS, PALE_COLOUR, save, task_colour
+from src.utils.report.style import BEST_COLOUR, FRONT_COLOUR, MARKERS, PALE_COLOUR, PLURAL, save, task_colour
 from src.utils.runs.results import Results
 from src.utils.study.compare import Comparison
 from src.utils.study.pareto import non_dominated
@@ -40,9 +40,9 @@ def draw_comparison(comparison: Comparison) -> list[Path]:
     accuracies = draw_fronts(
         base.with_name(f"{base.name}_accuracies.png"),
         {item.label: 100 - item.errors.values[item.errors.mask] for item in comparison.compared},
-        [f"test accuracy, {task} (%)" for task in comparison.task_names],
+        [f"test {comparison.score_name}, {task} (%)" for task in comparison.task_names],
         {item.label: item.errors.volume for item in comparison.compared},
-        f"{dataset}: accuracies of the points that the validation data choose",
+        f"{dataset}: {PLURAL[comparison.score_name]} of the points that the validation data choose",
         larger_is_better=True,
         reference=100 - first.errors.reference,
     )
@@ -153,8 +153,9 @@ def draw_curves(
     labels: Sequence[str],
     task_names: Sequence[str],
     title: str,
+    what: str = "accuracy",
 ) -> list[Path]:
-    """Validation accuracy per task over the epochs, a small axis per run, all with the same scales.
+    """Validation accuracy (or score) per task over the epochs, a small axis per run, all with the same scales.
 
     Args:
         path: of the picture.
@@ -162,6 +163,7 @@ def draw_curves(
         labels: one per run, such as its k.
         task_names: one per task.
         title: of the picture.
+        what: is drawn, accuracy or score.
     """
     count = len(accuracies)
     columns = min(6, ceil(count / max(1, round(sqrt(count / 2)))))  # about twice as many columns as rows
@@ -181,7 +183,7 @@ def draw_curves(
         axis.tick_params(labelbottom=True)
     for axis in axes[count:]:
         axis.set_axis_off()
-    figure.supylabel("validation accuracy (%)", fontsize=10)
+    figure.supylabel(f"validation {what} (%)", fontsize=10)
     figure.suptitle(title, fontsize=11)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(task_names), fontsize=9)
     return save(figure, path)

@@ -64,7 +64,9 @@ def draw_run(folder: Path) -> list[Path]:
     """
     run, results = Run.read(folder), read_results(folder)
     title = f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
-    pictures = draw_history(run.picture("training"), read_history(folder / HISTORY), results.task_names, title)
+    pictures = draw_history(
+        run.picture("training"), read_history(folder / HISTORY), results.task_names, title, results.score_name
+    )
     if results.k[0] > 0:
         pictures += draw_rows(run.picture("rows"), results.layers, f"{title}: rows of the sparse layers")
     samples = folder / SAMPLES
@@ -93,13 +95,15 @@ def draw_samples(path: Path, samples: Samples, title: str) -> list[Path]:
     return save(figure, path)
 
 
-def draw_history(path: Path, history: Sequence[EpochRecord], task_names: Sequence[str], title: str) -> list[Path]:
-    """Accuracy, objectives, their weights, and what else the method tells, over the epochs.
+def draw_history(
+    path: Path, history: Sequence[EpochRecord], task_names: Sequence[str], title: str, what: str = "accuracy"
+) -> list[Path]:
+    """Accuracy (or score), objectives, their weights, and what else the method tells, over the epochs.
 
     A zero has no place on a logarithmic axis: it is a gap, and the axis says so.
     """
     accuracy, loss, objective, term, weight = (
-        *("validation accuracy (%)", "validation losses", "objectives f (training)"),
+        *(f"validation {what} (%)", "validation losses", "objectives f (training)"),
         *("weighted objectives c", "weights of the objectives $\\lambda$"),
     )
     courses: dict[str, list[_Course]] = {name: [] for name in (accuracy, loss, objective, term, weight)}

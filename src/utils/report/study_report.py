@@ -9,7 +9,7 @@ import numpy as np
 
 from src.utils.files import write_text
 from src.utils.report.fronts import draw_curves, draw_front, draw_front_3d
-from src.utils.report.style import keep_copies
+from src.utils.report.style import PLURAL, keep_copies
 from src.utils.runs.config import HISTORY
 from src.utils.runs.results import read_history
 from src.utils.study.pareto import Front
@@ -30,14 +30,16 @@ def _draw(study: Study) -> list[Path]:
     losses, accuracies, curves = (outcome.picture(kind) for kind in ("losses", "accuracies", "curves"))
     axes = [f"validation loss, {name}" for name in names]
     pictures = draw_front(losses, points, study.losses.values, study.losses.mask, best, axes, f"{study.title}: losses")
-    axes = [f"test accuracy, {name} (%)" for name in names]
+    axes = [f"test {points[best].score_name}, {name} (%)" for name in names]
     pictures += draw_front(
-        accuracies, points, 100 - study.errors.values, study.errors.mask, best, axes, f"{study.title}: accuracies",
-        larger_is_better=True,
+        accuracies, points, 100 - study.errors.values, study.errors.mask, best, axes,
+        f"{study.title}: {PLURAL[points[best].score_name]}", larger_is_better=True,
     )  # fmt: skip
     histories = [read_history(results.folder / HISTORY) for results in points]
     courses = [np.array([record.validation_accuracy for record in history]) for history in histories]
-    pictures += draw_curves(curves, courses, [point.label for point in study.points], names, study.title)
+    pictures += draw_curves(
+        curves, courses, [point.label for point in study.points], names, study.title, points[best].score_name
+    )
     if len(study.starts) > 1:
         pictures += draw_front_3d(outcome.picture("3d"), points, study.with_omega.mask, names, f"{study.title}: losses")
     return pictures
@@ -46,6 +48,8 @@ def _draw(study: Study) -> list[Path]:
 def _report(study: Study) -> str:
     """The study in words, for a reader who has nothing else."""
     names, failures = study.task_names, study.outcome.failures
+    score = study.best.results.score_name
+    scores = [f"test {score}, {name}" for name in names]
     lines = [
         f"# Pareto-front study: {study.title}",
         "",
@@ -62,12 +66,12 @@ def _report(study: Study) -> str:
         "## Vectors",
         "",
         f"| k | {' | '.join(f'validation loss, {name}' for name in names)} | "
-        f"{' | '.join(f'test accuracy, {name}' for name in names)} | Omega | zero rows | front |",
+        f"{' | '.join(scores)} | Omega | zero rows | front |",
         "|" + "---|" * (2 * len(names) + 4),
         *(_row(study, place) for place in range(len(study.points))),
         "",
         "front: L not dominated in the validation losses, E also with epsilon-dominance, A not dominated in the "
-        "validation accuracies, O not dominated in the validation losses and Omega together.",
+        f"validation {PLURAL[score]}, O not dominated in the validation losses and Omega together.",
     ]
     if failures:
         lines += ["", "## Failed", "", *(f"- {failure.name}: {failure.reason}" for failure in failures)]
@@ -101,11 +105,11 @@ def _findings(study: Study) -> list[str]:
         f"- {len(study.points)} vectors trained, {len(study.outcome.failures)} failed.",
         f"- {losses.count} of them are not dominated in the validation losses, {int(study.on_epsilon_front.sum())} "
         f"with epsilon-dominance (boxes of {boxes.box:g} from {boxes.box_origin:g}); {errors.count} are not dominated "
-        "in the validation accuracies.",
-        f"- Best mean validation accuracy: {study.best.label}, test accuracy {_numbers(best.test_accuracy, '.2f')} % "
-        f"(mean {best.mean_test_accuracy:.2f} %).",
+        f"in the validation {PLURAL[best.score_name]}.",
+        f"- Best mean validation {best.score_name}: {study.best.label}, test {best.score_name} "
+        f"{_numbers(best.test_accuracy, '.2f')} % (mean {best.mean_test_accuracy:.2f} %).",
         f"- Hypervolume of the validation losses: {_volume(losses)}; of the test errors in percent, at the points that "
-        f"the validation accuracies choose: {_volume(errors)}.",
+        f"the validation {PLURAL[best.score_name]} choose: {_volume(errors)}.",
     ]
     if len(study.starts) > 1:  # networks of several k0: of interest is what Omega costs
         lines.append(

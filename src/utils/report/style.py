@@ -24,6 +24,7 @@ PALE_COLOUR = "#a8a8a8"
 BEST_COLOUR = "#d55e00"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # 7, prime to the 6 colours: 42 pairs before one comes again
 DPI = 130
+PLURAL = {"accuracy": "accuracies", "score": "scores"}
 _FORMATS: ContextVar[tuple[str, ...]] = ContextVar("formats", default=("png",))
 
 

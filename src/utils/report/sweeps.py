@@ -36,7 +36,7 @@ def draw_search(outcome: Outcome) -> list[Path]:
     axis.set_yticks(lines, [outcome.points[place].label for place in places], fontsize=9)
     axis.get_yticklabels()[best].set_fontweight("bold")
     axis.set_ylim(len(places) - 0.4, -0.6)
-    axis.set_xlabel("validation accuracy (%)")
+    axis.set_xlabel(f"validation {results[0].score_name} (%)")
     axis.set_ylabel(order)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(names) + 2, fontsize=9)
     return _saved(figure, outcome, "accuracies")
@@ -66,9 +66,9 @@ def draw_repetitions(outcome: Outcome) -> list[Path]:
         axis.annotate(f"{mean:.2f} ± {deviation:.2f}", (place + 0.22, mean), va="center", fontsize=9)
     axis.set_xticks(range(len(names)), names)
     axis.set_xlim(-0.4, len(names) - 0.2)
-    axis.set_ylabel("test accuracy (%)")
+    axis.set_ylabel(f"test {outcome.results[0].score_name} (%)")
     axis.grid(alpha=0.3, axis="y")
-    title = f"{outcome.results[0].script}: test accuracy of {len(outcome.points)} repetitions"
+    title = f"{outcome.results[0].script}: test {outcome.results[0].score_name} of {len(outcome.points)} repetitions"
     axis.set_title(title, fontsize=10)
     return _saved(figure, outcome, "repetitions")
 

@@ -6,12 +6,15 @@ import copy
 
 from torch import Tensor
 
+from Data_loaders.batches import Data
+from Data_loaders.loaders import TaskData
 from src.models.compact import CompactNetwork
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.sparsity.compress import Compressed, compress
 from src.utils.sparsity.figures import Comparison, compare
 
+COMPARED = 5_000
 SHARE, MOST_SECONDS = 0.005, 0.25
 """Of the time of a training, and at most, that measuring the latency of a network at a batch size may take."""
 
@@ -38,6 +41,18 @@ def compress_trained(
         raise UserError(f"a compressed network cannot hold layers of other kinds: {', '.join(found.modules)}")
     compact = found.network()
     return compact, found, compare(dense, compact, images, seconds)
+
+
+def images_to_compare(data: Data) -> Tensor:
+    """Images that a network and its compressed form are compared on: all, or the first of data read in batches.
+
+    Raises:
+        UserError: for inputs that are not one tensor.
+    """
+    images = data.images if isinstance(data, TaskData) else data.first(COMPARED)[0]
+    if not isinstance(images, Tensor):
+        raise UserError(f"its inputs are a {type(images).__name__}; allowed: one tensor")
+    return images
 
 
 def seconds_after(training: float) -> float:

@@ -11,19 +11,24 @@ import torch
 from torch import nn
 
 from Data_loaders.datasets import MultiTaskDataset
-from Data_loaders.loaders import Splits, TaskData, make_splits
+from Data_loaders.loaders import make_splits
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import data_folder
+from Data_loaders.streams import AnySplits, Streams
 from Data_loaders.tasks import select_task
 from src.models.multi_task import MultiTaskNetwork
 from src.models.names import OWN, check_architecture
 from src.models.registry import Architecture, load_model
+from src.models.row_layers import layers_with_rows, names_in
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
+from src.utils.runs.labels import check_functions, check_labels
+from src.utils.tasks import CLASSIFICATION, LOSS_NAMES, REGRESSION, Task
 from src.utils.training.engine import Observer
+from src.utils.training.losses import loss_of
 from src.utils.training.lsuv import initialise_lsuv
-from src.utils.training.method import CRITERIA
 from src.utils.training.methods import check_method, make_method
+from src.utils.training.normalisation import check_normalisation
 from src.utils.training.parameters import Mode, TrainingParameters
 
 
@@ -33,7 +38,7 @@ class Problem:
 
     Attributes:
         name: of the data.
-        task_names: one per task.
+        tasks: one per output of the network.
         splits: the data.
         architecture: what the network is built from.
         network: to be trained.
@@ -42,12 +47,17 @@ class Problem:
     """
 
     name: str
-    task_names: tuple[str, ...]
-    splits: Splits
+    tasks: tuple[Task, ...]
+    splits: AnySplits
     architecture: Architecture
     network: MultiTaskNetwork
     dataset: MultiTaskDataset | None = None
     teachers: tuple[nn.Module, ...] = ()
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """One per task."""
+        return tuple(task.name for task in self.tasks)
 
 
 def torch_device(config: RunConfig) -> torch.device:
@@ -113,7 +123,7 @@ def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Ob
         network = load_model(Path(config.model), architecture).network.to(device)
     network = network.to(memory_format=torch.channels_last)
     teachers = _load_teachers(config, dataset, device)
-    return Problem(dataset.name, dataset.task_names, splits, architecture, network, dataset, teachers)
+    return Problem(dataset.name, dataset.tasks, splits, architecture, network, dataset, teachers)
 
 
 def _load_teachers(config: RunConfig, dataset: MultiTaskDataset, device: torch.device) -> tuple[nn.Module, ...]:
@@ -132,72 +142,55 @@ def _load_teachers(config: RunConfig, dataset: MultiTaskDataset, device: torch.d
     return tuple(network.to(device).to(memory_format=torch.channels_last).eval() for network in networks)
 
 
-def own_problem(
-    name: str,
-    network: MultiTaskNetwork,
-    splits: Splits,
-    task_names: tuple[str, ...] | None,
-    teachers: tuple[nn.Module, ...],
-) -> Problem:
-    """A user's own network and data; arguments as in :class:`Problem`, tasks without names are numbered.
-
-    Raises:
-        UserError: if the network cannot read the data, or has not an output per label.
-    """
-    num_outs = _numbers_of_classes(network, splits)
-    names = task_names or tuple(f"task {task + 1}" for task in range(len(num_outs)))
-    return Problem(name, names, splits, Architecture(OWN, name, num_outs), network, teachers=teachers)
-
-
 def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
     """Refuse preferences, labels and outputs that do not belong together.
 
     Raises:
         UserError: naming what does not fit.
     """
-    tasks = problem.splits.train.labels.shape[1]
-    _check_tasks(parameters, tasks, problem.name)
-    if len(problem.task_names) != tasks:
-        raise UserError(f"task_names are {list(problem.task_names)}; allowed for {problem.name}: {tasks}, one per task")
+    _check_tasks(parameters, len(problem.tasks), problem.name)
+    if isinstance(problem.splits, Streams) and parameters.train_share < 1:
+        raise UserError(f"train_share is {parameters.train_share:g}; allowed for data that are read in batches: 1")
     check_method(parameters, len(problem.teachers))
-    check_reference_point(parameters, problem.architecture.num_outs, problem.task_names)
+    check_normalisation(parameters)
+    check_reference_point(parameters, problem.tasks)
+    _check_skipped(problem.network, parameters)
     if parameters.with_sparsity and not problem.network.growl_layers(parameters.skip_layer):
         raise UserError(
             f"w (the preference vector k) is {list(parameters.w)}; allowed for this network and skip_layer = "
             f"{parameters.skip_layer}: 0 for sparsity, no layer is left that may become sparse"
         )
     _check_reference_of_sparsity(problem, parameters)
-    for split in ("train", "validation", "test"):
-        labels = getattr(problem.splits, split).labels
-        for task, classes in enumerate(problem.architecture.num_outs):
-            low, high = int(labels[:, task].min()), int(labels[:, task].max())
-            if low < 0 or high >= classes:
-                raise UserError(
-                    f"{split} labels of task {task} ({problem.task_names[task]}) range from {low} to {high}; "
-                    f"allowed: 0 to {classes - 1}, as the network has {classes} outputs for it"
-                )
+    check_labels(problem.splits, problem.tasks)
+    check_functions(problem.network, problem.splits, problem.tasks, parameters.criterion, parameters.batch_size)
 
 
-def check_reference_point(parameters: TrainingParameters, num_outs: Sequence[int], task_names: Sequence[str]) -> None:
+def check_reference_point(parameters: TrainingParameters, tasks: Sequence[Task]) -> None:
     """Refuse a reference point that is no bound from below: at or above the loss of guessing, for any task.
 
     Guessing are equal outputs for all classes: a loss of log C for C classes and cross_entropy, of (C - 1) / C for
-    multi_margin_loss.
+    multi_margin_loss, and of log 2 for a yes or no. Of a regression and of a loss of the user's own it is not known.
 
     Args:
         parameters: of the training.
-        num_outs, task_names: numbers of classes and names, one per task.
+        tasks: that it is for.
 
     Raises:
         UserError: naming the task and what is allowed.
     """
     if not parameters.uses_reference:
         return
-    for classes, name, a, k in zip(num_outs, task_names, parameters.a[1:], parameters.w[1:], strict=True):
-        guessing = float(CRITERIA[parameters.criterion](torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64)))
+    for task, a, k in zip(tasks, parameters.a[1:], parameters.w[1:], strict=True):
+        if callable(task.loss) or task.kind == REGRESSION:
+            continue
+        loss = task.loss or (parameters.criterion if task.kind == CLASSIFICATION else LOSS_NAMES[task.kind][0])
+        classes = task.outputs if task.kind == CLASSIFICATION else 2
+        no_output = torch.zeros(1, task.outputs)
+        label = torch.zeros(1, dtype=torch.int64) if task.kind == CLASSIFICATION else torch.zeros_like(no_output)
+        guessing = float(loss_of(task, parameters.criterion)(no_output, label))
         if k > 0 and a >= guessing:
             raise UserError(
-                f"a is {list(parameters.a)}; allowed for {name}: below {guessing:.4g}, the {parameters.criterion} of "
+                f"a is {list(parameters.a)}; allowed for {task.name}: below {guessing:.4g}, the {loss} of "
                 f"guessing among {classes} classes; a reference point is a bound that no network is to fall below"
             )
 
@@ -206,12 +199,24 @@ def _check_reference_of_sparsity(problem: Problem, parameters: TrainingParameter
     """Refuse a reference point at or above Omega of the network that the training starts from."""
     if not parameters.uses_reference or parameters.mode is not Mode.SPARSE or parameters.a[0] <= 0:
         return
-    method = make_method(problem.network, parameters, next(problem.network.parameters()).device, problem.teachers)
+    method = make_method(
+        problem.network, parameters, next(problem.network.parameters()).device, problem.teachers, problem.tasks
+    )
     omega = float(method.sparsity_objective().detach())
     if parameters.a[0] >= omega:
         raise UserError(
             f"a is {list(parameters.a)}; allowed for sparsity: below {omega:.4g}, Omega of the network that the "
             "training starts from; a reference point is a bound that no network is to fall below"
+        )
+
+
+def _check_skipped(network: MultiTaskNetwork, parameters: TrainingParameters) -> None:
+    """Refuse names of layers that are none."""
+    known = list(layers_with_rows(network))
+    if not set(names_in(parameters.skip_layer)) <= set(known):
+        raise UserError(
+            f"skip_layer is {parameters.skip_layer!r}; allowed for this network: a number of inputs, or names out of "
+            f"{', '.join(known)}"
         )
 
 
@@ -221,45 +226,3 @@ def _check_tasks(parameters: TrainingParameters, tasks: int, name: str) -> None:
             f"w (the preference vector k) has {parameters.tasks + 1} numbers {list(parameters.w)}; allowed for {name}: "
             f"{tasks + 1}, for sparsity and its tasks"
         )
-
-
-@torch.no_grad()
-def _numbers_of_classes(network: MultiTaskNetwork, splits: Splits) -> tuple[int, ...]:
-    """How many classes the network has for each task."""
-    if not isinstance(network, MultiTaskNetwork):
-        raise UserError(f"network is a {type(network).__name__}; allowed: a MultiTaskNetwork, as HPS and MDMTN are")
-    _check_splits(splits)
-    training, tasks = network.training, splits.train.labels.shape[1]
-    try:
-        outputs = network.eval()(splits.train.images[:2])
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        images = f"{splits.train.images.dtype} images of shape {_shape(splits.train)}"
-        raise UserError(f"the network cannot read {images}: {error}") from error
-    finally:
-        network.train(training)
-    if len(outputs) != tasks:
-        raise UserError(f"the network has {len(outputs)} outputs; allowed for these data: {tasks}, one per task")
-    return tuple(output.shape[1] for output in outputs)
-
-
-def _check_splits(splits: Splits) -> None:
-    for name in ("train", "validation", "test"):
-        data: TaskData = getattr(splits, name)
-        if not len(data):
-            raise UserError(f"the {name} data hold no images; allowed: 1 or more")
-        if data.images.dtype != splits.train.images.dtype:
-            wanted = splits.train.images.dtype
-            raise UserError(f"the {name} images are {data.images.dtype}; allowed, as in training: {wanted}")
-        if data.labels.dtype != torch.int64:
-            raise UserError(f"the {name} labels are {data.labels.dtype}; allowed: {torch.int64}")
-        if (_shape(data), data.labels.shape[1]) != (_shape(splits.train), splits.train.labels.shape[1]):
-            raise UserError(
-                f"the {name} data have images of shape {_shape(data)} and {data.labels.shape[1]} labels each; allowed, "
-                f"as in training: {_shape(splits.train)} and {splits.train.labels.shape[1]}"
-            )
-
-
-def _shape(data: TaskData) -> tuple[int, ...]:
-    return tuple(data.images.shape[1:])

@@ -36,8 +36,22 @@ class Accuracies:
 
     @property
     def mean_test_accuracy(self) -> float:
-        """Mean test accuracy of the tasks, percent."""
-        return float(np.mean(self.test_accuracy))
+        """Mean test accuracy of the tasks that have test labels, percent."""
+        return float(np.mean([value for value in self.test_accuracy if value == value] or float("nan")))
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """What tasks are measured by; these names are in ``results.json``.
+
+    Attributes:
+        tasks: what each task is, see :class:`~src.utils.tasks.Task`.
+        validation_scores, test_scores: metrics by name, per task; NaN (``null``) where there are no labels.
+    """
+
+    tasks: list[dict[str, Any]]
+    validation_scores: dict[str, dict[str, float]]
+    test_scores: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,8 @@ class Results(Accuracies):
         images: what the network takes: ``shape`` of an image, ``mean`` and ``std`` per channel of pixels in [0, 1], and
             the ``class_names`` of each task; None for a user's own tensors.
         parameters, seed, data_seed, device, versions: what it depends on.
+        scores: metrics of the tasks by name, where not all of them are classifications measured by their accuracy;
+            then ``test_accuracy`` and ``validation_accuracy`` are the scores of those that are not, in percent.
     """
 
     folder: Path
@@ -96,6 +112,7 @@ class Results(Accuracies):
     data_seed: int
     device: str
     versions: dict[str, str]
+    scores: TaskScores | None = None
 
     @property
     def rows(self) -> RowCounts:
@@ -113,6 +130,11 @@ class Results(Accuracies):
         return self.objectives[0]
 
     @property
+    def score_name(self) -> str:
+        """What ``test_accuracy`` and ``validation_accuracy`` are called."""
+        return "score" if self.scores else "accuracy"
+
+    @property
     def merit(self) -> tuple[bool, float]:
         """Sparse enough first, then mean validation accuracy."""
         return self.reached_min_sparsRate is not False, self.mean_accuracy
@@ -127,6 +149,7 @@ class Results(Accuracies):
 
 
 _PARTS = {
+    "scores": lambda results: asdict(results.scores) if results.scores else {},
     "test_accuracy": lambda results: {
         "test_accuracy": results.test_accuracy,
         "test_accuracy_mean": results.mean_test_accuracy,
@@ -166,13 +189,16 @@ def read_results(folder: Path) -> Results:
 
 def _results(folder: Path, content: Mapping[str, Any]) -> Results:
     derived = ("test_accuracy_mean", "weighted_objectives", "lambda", *RATES, *(f"{name}_all_layers" for name in RATES))
-    known = {item.name for item in fields(Results)} | set(derived)
+    scored = [item.name for item in fields(TaskScores)]
+    known = {item.name for item in fields(Results)} | set(derived) | set(scored)
     details = {name: value for name, value in content.items() if name not in known}
     counts = [item.name for item in fields(RowCounts)]
     made: dict[str, Any] = {
         "folder": folder,
         "state": MethodState(content["weighted_objectives"], content["lambda"], details),
         "layers": {n: RowCounts(**{c: layer[c] for c in counts}) for n, layer in content["layers"].items()},
+        "scores": TaskScores(*(content[name] for name in scored)) if "test_scores" in content else None,
+        "test_accuracy": tuple(float("nan") if value is None else value for value in content["test_accuracy"]),
         "all_layers": {name: content[f"{name}_all_layers"] for name in RATES},
     }
     plain = {item.name: content[item.name] for item in fields(Results) if item.name not in made}

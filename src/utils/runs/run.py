@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from Data_loaders.loaders import share_of_training
+from Data_loaders.streams import AnySplits, Streams
 from src.models.compact import CompactNetwork
-from src.models.multi_task import layers_with_rows
+from src.models.names import OWN
 from src.models.registry import save_model
-from src.utils.checked import to_plain
+from src.models.row_layers import sparse_plan
 from src.utils.errors import CheckpointError, InUseError, UserError
 from src.utils.files import check_writable, files_beginning
-from src.utils.runs.compression import compress_trained, seconds_after
+from src.utils.runs.collect import collect
+from src.utils.runs.compression import compress_trained, images_to_compare, seconds_after
 from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
 from src.utils.runs.problem import Problem, check_problem, check_run, load_problem, torch_device
 from src.utils.runs.results import (
-    RATES,
     Results,
     read_results,
     samples_of,
-    versions,
     write_history,
     write_results,
     write_samples,
 )
-from src.utils.sparsity.metrics import count_layers, total
 from src.utils.training.arithmetic import run_arithmetic
-from src.utils.training.chebyshev_method import ChebyshevMethod
-from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
-from src.utils.training.method import MethodState
+from src.utils.training.engine import EpochRecord, Observer, Trainer
 from src.utils.training.methods import make_method
 from src.utils.training.parameters import TrainingParameters
-from src.utils.training.stationarity import relative_gradient
-from src.utils.training.two_phase import TrainingOutcome, train
-
-STATIONARITY_IMAGES = 5_000
+from src.utils.training.two_phase import train
 
 
 def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, among_many: bool = False) -> Results:
@@ -73,6 +63,10 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
             if run.finished:
                 return read_results(run.folder)
             trainer = _trainer(run, problem)
+            if run.config.architecture == OWN and run.parameters.with_sparsity:
+                network, skip_layer = problem.network, run.parameters.skip_layer
+                for line in sparse_plan(network, network.sparse_parts, skip_layer).lines():
+                    observer.message(line)
             with suppress(CheckpointError) if among_many else nullcontext():
                 trainer.resume()
             return _train_and_save(run, problem, trainer, observer)
@@ -142,12 +136,18 @@ def _trainer(run: Run, problem: Problem) -> Trainer:
     torch.manual_seed(run.config.seed)  # a method may have weights of its own
     return Trainer(
         problem.network,
-        make_method(problem.network, run.parameters, torch_device(run.config), problem.teachers),
-        share_of_training(problem.splits, run.parameters.train_share, run.config.seed),
+        make_method(problem.network, run.parameters, torch_device(run.config), problem.teachers, problem.tasks),
+        _training_splits(problem, run),
         run.parameters,
         seed=run.config.seed,
         checkpoint=run.folder / CHECKPOINT,
     )
+
+
+def _training_splits(problem: Problem, run: Run) -> AnySplits:
+    if isinstance(problem.splits, Streams):
+        return problem.splits
+    return share_of_training(problem.splits, run.parameters.train_share, run.config.seed)
 
 
 def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Observer) -> Results:
@@ -158,7 +158,7 @@ def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Obse
     before = sum(record.seconds for record in trainer.history)
     try:
         outcome = train(trainer)
-        results = _collect(run, problem, trainer, outcome, before + time.perf_counter() - started)
+        results = collect(run, problem, trainer, outcome, before + time.perf_counter() - started)
         compact, results = _compress(run, trainer, results)
     except KeyboardInterrupt:
         observer.message(f"interrupted; go on with --resume {run.folder}")
@@ -187,46 +187,6 @@ def _say_what_is_replaced(run: Run, observer: Observer) -> None:
         observer.message(f"an earlier run was the same; replaced: {' and '.join(there)}")
 
 
-def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutcome, seconds: float) -> Results:
-    """Test the trained model and count its rows."""
-    splits, criterion = trainer.splits, run.parameters.criterion
-    training, validation, test = (
-        evaluate(trainer.model, data, criterion) for data in (splits.train, splits.validation, splits.test)
-    )
-    f = trainer.method.k.new_tensor([float(trainer.method.sparsity_objective().detach()), *training.losses])
-    every_row = total(count_layers(_all_weights(trainer)).values())
-    return Results(
-        folder=run.folder,
-        script=run.config.script,
-        architecture=run.config.architecture,
-        dataset=run.config.dataset,
-        task=run.config.task,
-        task_names=problem.task_names,
-        k=run.parameters.w,
-        test_accuracy=tuple(test.accuracy),
-        validation_accuracy=tuple(validation.accuracy),
-        validation_losses=tuple(validation.losses),
-        objectives=tuple(f.tolist()),
-        state=_state(trainer, f),
-        layers=count_layers(trainer.sparse_weights),
-        all_layers={name: getattr(every_row, name) for name in RATES},
-        reached_min_sparsRate=outcome.reached_min_sparsRate,
-        sparsity_binds=outcome.sparsity_binds,
-        sparsity_advice=outcome.sparsity_advice,
-        found_in_search=_found(outcome),
-        best_epoch=outcome.best.record.epoch,
-        parameter_count=_parameter_count(trainer),
-        seconds=_seconds(trainer.history, seconds),
-        compression=None,
-        images=_images(problem),
-        parameters=to_plain(run.parameters),
-        seed=run.config.seed,
-        data_seed=run.config.data_seed,
-        device=_device_name(torch_device(run.config)),
-        versions=versions(),
-    )
-
-
 def _compress(run: Run, trainer: Trainer, results: Results) -> tuple[CompactNetwork | None, Results]:
     """The network of a run on its own made smaller, if it has zero or equal rows, and the results with its figures."""
     rates = results.all_layers
@@ -234,58 +194,8 @@ def _compress(run: Run, trainer: Trainer, results: Results) -> tuple[CompactNetw
         return None, results
     try:
         seconds = seconds_after(results.seconds["total"])
-        compact, _, figures = compress_trained(trainer.model, trainer.splits.validation.images, seconds)
+        compact, _, figures = compress_trained(trainer.model, images_to_compare(trainer.splits.validation), seconds)
     except UserError as error:
         trainer.observer.message(f"the network is not compressed: {error}")
         return None, results
     return compact, replace(results, compression=figures.as_plain())
-
-
-def _images(problem: Problem) -> dict[str, Any] | None:
-    """What images the network takes, and what its classes are called."""
-    data = problem.dataset
-    if data is None:
-        return None
-    names = [list(names) for names in data.class_names]
-    shape = list(data.x_train.shape[1:])
-    return {"shape": shape, "mean": list(data.mean), "std": list(data.std), "class_names": names}
-
-
-def _state(trainer: Trainer, f: Tensor) -> MethodState:
-    """The method's state, with the gradient of its Lagrangian on a fixed part of the training data."""
-    state, method, data = trainer.method.state(f), trainer.method, trainer.splits.train
-    if not isinstance(method, ChebyshevMethod):
-        return state
-    part = slice(None, STATIONARITY_IMAGES)
-    gradient = relative_gradient(trainer.model, method, data.images[part], data.labels[part], state.lam)
-    return replace(state, details={**state.details, "relative_gradient": gradient})
-
-
-def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:
-    names = ("epoch", "sparsity_rate", "validation_accuracy")
-    return {name: getattr(outcome.found.record, name) for name in names} if outcome.found else None
-
-
-def _all_weights(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
-
-
-def _parameter_count(trainer: Trainer) -> dict[str, int]:
-    parameters = list(trainer.model.parameters())
-    return {
-        "all": sum(parameter.numel() for parameter in parameters),
-        "nonzero": sum(int(parameter.count_nonzero()) for parameter in parameters),
-    }
-
-
-def _seconds(history: Sequence[EpochRecord], seconds: float) -> dict[str, Any]:
-    phases = dict.fromkeys(record.phase for record in history)
-    per_phase = {phase: sum(record.seconds for record in history if record.phase == phase) for phase in phases}
-    return {"total": seconds, "phases": per_phase, "epoch": float(np.mean([record.seconds for record in history]))}
-
-
-def _device_name(device: torch.device) -> str:
-    """The device as the results name it: its kind and model."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

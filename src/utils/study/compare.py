@@ -40,12 +40,14 @@ class Comparison:
         dataset, task_names: of all folders.
         compared: the folders.
         table: file of the figures; pictures stand beside it.
+        score_name: what accuracies are called, score where not all tasks are classifications.
     """
 
     dataset: str
     task_names: tuple[str, ...]
     compared: tuple[Compared, ...]
     table: Path
+    score_name: str = "accuracy"
 
 
 def compare(
@@ -91,7 +93,7 @@ def compare(
     if table.exists():
         message(f"an earlier comparison has this name; replaced: {table} and its pictures; --name keeps both")
     write_csv(table, [_row(item) for item in compared])
-    return Comparison(dataset, task_names, compared, table)
+    return Comparison(dataset, task_names, compared, table, sources[0][0].score_name)
 
 
 def _checked(reference: Sequence[float], losses: Points) -> Points:

@@ -113,7 +113,7 @@ def pareto_study(
         for trial in trials_of(
             replace(config, model=str(start.path)),
             parameters.changed(Sparsity_study=False, **start.growl),
-            [{"w": k} for k in preference_family(start.k0, len(basis.data.task_names), resolution)],
+            [{"w": k} for k in preference_family(start.k0, len(basis.data.tasks), resolution)],
         )
     ]
     models = [{**asdict(start), "path": start.path.name} for start in starts]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from src.models.multi_task import MultiTaskNetwork
 from src.models.registry import SavedModel, load_model
 from src.utils.errors import UserError
+from src.utils.files import read_torch
 from src.utils.runs.config import RunConfig
 from src.utils.study.sweep import SweepObserver
 
@@ -43,7 +46,13 @@ class StartModel:
         return self.sparsity_rate > 0, self.reached_min_sparsRate is not False, self.validation_accuracy
 
 
-def find_start_model(config: RunConfig, script: str, k0: float | None, observer: SweepObserver) -> StartModel:
+def find_start_model(
+    config: RunConfig,
+    script: str,
+    k0: float | None,
+    observer: SweepObserver,
+    network: Callable[[], MultiTaskNetwork] | None = None,
+) -> StartModel:
     """The most accurate sparse network of ``mod_logdir``, on the recorded validation accuracy.
 
     One that was trained for sparsity and has no zero rows is taken where there is no other.
@@ -53,6 +62,7 @@ def find_start_model(config: RunConfig, script: str, k0: float | None, observer:
         script: that makes such a network, for the message.
         k0: it must have been trained with; None takes any.
         observer: told of files that cannot be read.
+        network: makes a network of the user's own; files of others are passed over.
 
     Raises:
         UserError: if there is none.
@@ -61,11 +71,11 @@ def find_start_model(config: RunConfig, script: str, k0: float | None, observer:
     found = []
     for path in sorted(folder.glob("*.pth")):
         try:
-            saved = load_model(path)
+            saved = _read(path, config, network)
         except UserError as error:
             observer.message(f"left out: {error}")
             continue
-        if _fits(saved, config) and (saved.results["sparsity_rate"] > 0 or saved.parameters["w"][0] > 0):
+        if saved and _fits(saved, config) and (saved.results["sparsity_rate"] > 0 or saved.parameters["w"][0] > 0):
             found.append(_start_model(path, saved))
     found = [start for start in found if k0 is None or start.k0 == k0]
     if not found:
@@ -77,19 +87,28 @@ def find_start_model(config: RunConfig, script: str, k0: float | None, observer:
     return max(found, key=lambda start: start.merit)
 
 
-def read_start_model(path: Path, config: RunConfig) -> StartModel:
-    """The network in a file that the user names.
+def read_start_model(
+    path: Path, config: RunConfig, network: Callable[[], MultiTaskNetwork] | None = None
+) -> StartModel:
+    """The network in a file that the user names; arguments as of :func:`find_start_model`.
 
     Raises:
         UserError: if it is of another architecture or data set.
     """
-    saved = load_model(path)
-    if not _fits(saved, config):
-        raise UserError(
-            f"{path} holds {saved.architecture.name} for {saved.results.get('dataset')}; "
-            f"wanted: {config.architecture} for {config.dataset}"
-        )
+    saved = _read(path, config, network)
+    if saved is None or not _fits(saved, config):
+        held = f"{saved.architecture.name} for {saved.results.get('dataset')}" if saved else "another network"
+        raise UserError(f"{path} holds {held}; wanted: {config.architecture} for {config.dataset}")
     return _start_model(path, saved)
+
+
+def _read(path: Path, config: RunConfig, network: Callable[[], MultiTaskNetwork] | None) -> SavedModel | None:
+    """The network in a file; None where a network of the user's own is wanted and the file is of another."""
+    if network is None:
+        return load_model(path)
+    content = read_torch(path)
+    of = (content.get("architecture", {}).get("name"), content.get("results", {}).get("dataset"))
+    return load_model(path, network=network()) if of == (config.architecture, config.dataset) else None
 
 
 def _fits(saved: SavedModel, config: RunConfig) -> bool:

@@ -15,16 +15,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from Data_loaders.datasets import MultiTaskDataset
-from Data_loaders.tasks import select_task
 from src.utils.errors import UserError
 from src.utils.files import check_writable, copy_file, files_beginning, write_json
 from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
 from src.utils.runs.problem import check_reference_point, check_run
 from src.utils.runs.results import Results, read_results
-from src.utils.study.trials import Candidate, Trial, fingerprint, shown_name, shown_value, trials_of
+from src.utils.study.trials import Candidate, DataFacts, Trial, fingerprint, shown_name, shown_value, trials_of
 from src.utils.study.worker import POLL_SECONDS
 from src.utils.study.workers import Failure, Workers, train_runs
+from src.utils.tasks import Task
 from src.utils.training.parameters import TrainingParameters
 
 RECORD = "sweep.json"
@@ -107,7 +106,7 @@ class Basis:
 
     config: RunConfig
     parameters: TrainingParameters
-    data: MultiTaskDataset
+    data: DataFacts
     workers: Workers
     observer: SweepObserver
 
@@ -147,8 +146,7 @@ def run_sweep(
     folder = config.logs / f"{label}_{fingerprint(identity or trials, basis.data)}"
     runs = _runs(folder, trials)
     for trial in trials:
-        data = _data_of(trial, basis.data)
-        check_reference_point(trial.parameters, data.num_outs, data.task_names)
+        check_reference_point(trial.parameters, _tasks_of(trial, basis.data))
     for place in (folder, config.images, config.root / config.mod_logdir):
         check_writable(place)
     _announce(folder, label, runs, observer)
@@ -203,10 +201,10 @@ def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
     return runs
 
 
-def _data_of(trial: Trial, data: MultiTaskDataset) -> MultiTaskDataset:
-    """The data that a trial trains on: one task of those of the sweep where it says so and they have more."""
+def _tasks_of(trial: Trial, data: DataFacts) -> Sequence[Task]:
+    """The tasks that a trial trains."""
     task = trial.config.task
-    return data if task is None or len(data.task_names) == 1 else select_task(data, task)
+    return data.tasks if task is None or len(data.tasks) == 1 else data.tasks[task : task + 1]
 
 
 def _announce(folder: Path, label: str, runs: Sequence[Run], observer: SweepObserver) -> None:

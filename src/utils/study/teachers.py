@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from src.utils.errors import UserError
 from src.utils.runs.config import HISTORY, MODEL
@@ -44,10 +44,49 @@ def ideal_point(basis: Basis) -> tuple[float, ...]:
     return (0.0, *(_least_loss(results) for results in _single_tasks("ideal", single)))
 
 
+@dataclass(frozen=True)
+class Payoffs:
+    """Ideal and nadir point, of sparsity and the tasks.
+
+    Attributes:
+        ideal: 0 for sparsity, and the least loss of each task when it alone has a preference.
+        nadir: the largest value of each objective at the end of these trainings.
+    """
+
+    ideal: tuple[float, ...]
+    nadir: tuple[float, ...]
+
+
+def payoff_table(basis: Basis) -> Payoffs:
+    """Train the network for one task after the other, without sparsity, and see what becomes of all objectives.
+
+    The trainings have optimizer, learning rate and as many epochs as the one that wants to know; those trained before
+    are taken as they are.
+
+    Raises:
+        UserError: if one of them could not be trained.
+
+    Source: Miettinen, Nonlinear multiobjective optimization (1999), section 2.4, for the payoff table.
+    """
+    config, parameters, tasks = basis.config, basis.parameters, basis.parameters.tasks
+    vectors = [(0.0, *(float(task == wanted) for task in range(tasks))) for wanted in range(tasks)]
+    omega = {name: getattr(parameters, name) for name in ("skip_layer", "growl_type", "beta1", "beta2")}
+    alone = _alone(parameters).changed(w=vectors[0], num_tasks=None, a=(), **omega)
+    single = replace(basis, config=replace(config, model=None, teachers=()), parameters=alone)
+    label = f"payoff_{config.architecture}_{config.dataset}" + ("" if config.task is None else f"_task{config.task}")
+    outcome = run_sweep("payoff", label, single, single.trials([{"w": k} for k in vectors]))
+    for failure in outcome.failures:
+        raise UserError(f"the training for a single task {failure.name} failed: {failure.reason}")
+    histories = [read_history(results.folder / HISTORY) for results in outcome.results]
+    ideal = (min(record.objectives[1 + task] for record in history) for task, history in enumerate(histories))
+    nadir = (max(history[-1].objectives[number] for history in histories) for number in range(tasks + 1))
+    return Payoffs((0.0, *ideal), tuple(nadir))
+
+
 def _single_tasks(kind: str, basis: Basis) -> list[Results]:
     config = basis.config
     single = replace(basis, config=replace(config, architecture="STL", model=None, teachers=(), task=None))
-    tasks = range(len(basis.data.task_names)) if config.task is None else [config.task]
+    tasks = range(len(basis.data.tasks)) if config.task is None else [config.task]
     outcome = run_sweep(kind, f"{kind}_{config.dataset}", single, single.trials([{"task": task} for task in tasks]))
     for failure in outcome.failures:
         raise UserError(f"the single-task network {failure.name} could not be trained: {failure.reason}")

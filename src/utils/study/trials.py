@@ -7,16 +7,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
-from Data_loaders.datasets import MultiTaskDataset
 from src.utils.checked import fields_of
 from src.utils.runs.config import RunConfig, identity, model_checksum
 from src.utils.runs.problem import torch_device
+from src.utils.tasks import Task
 from src.utils.training.parameters import TrainingParameters
 
 Candidate = Mapping[str, Any]
 """Values of training parameters or of the configuration that set one training of a sweep apart from the others."""
+
+
+class DataFacts(Protocol):
+    """What a sweep knows of its data."""
+
+    @property
+    def checksum(self) -> str:
+        """The identity of the data."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What they are for."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ def trials_of(config: RunConfig, parameters: TrainingParameters, candidates: Seq
     ]
 
 
-def fingerprint(trials: Sequence[Trial], data: MultiTaskDataset) -> str:
+def fingerprint(trials: Sequence[Trial], data: DataFacts) -> str:
     """Checksum of all that the results of trials depend on: not where files are, but what they hold.
 
     Raises:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.augmented_lagrangian import multipliers, optimal_weights, project_simplex
 from src.utils.objectives.chebyshev import chebyshev_terms
@@ -46,6 +47,9 @@ class ChebyshevMethod(Method):
     A phase has all objectives, or the tasks only. An objective out of play counts nowhere, not in the augmentation
     term either; one in play with preference 0 counts there only. The multipliers of both are 0.
 
+    With a ``normalisation`` the terms are made of :math:`(f_i - a_i) / s_i`, in units s that :meth:`measure_in` sets,
+    so that objectives of any size meet in one problem; without one s is 1.
+
     Args:
         model: the network; not kept as a submodule.
         parameters: preferences, reference point, epsilon, mu, rho, the GrOWL weights and how t is found.
@@ -57,6 +61,7 @@ class ChebyshevMethod(Method):
     """
 
     a: Tensor
+    units: Tensor
     lam: Tensor
     lam_before: Tensor
     mu: Tensor
@@ -66,6 +71,7 @@ class ChebyshevMethod(Method):
     def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
         parameters = self._settings
         self.register_buffer("a", self.k.new_tensor(parameters.a))
+        self.register_buffer("units", torch.ones_like(self.k))
         self.register_buffer("lam", (self.k > 0) / (self.k > 0).sum())
         self.register_buffer("lam_before", self.lam.clone())
         self.register_buffer("mu", self.k.new_tensor(parameters.mu))
@@ -96,10 +102,15 @@ class ChebyshevMethod(Method):
         """Chebyshev terms c of all objectives, shape (m + 1,); 0 for one out of play."""
         c = torch.zeros_like(f)
         play = self._in_play
-        c[play] = chebyshev_terms(f[play], self.k[play], self.a[play], self._settings.epsilon)
+        f, a = f / self.units, self.a / self.units
+        c[play] = chebyshev_terms(f[play], self.k[play], a[play], self._settings.epsilon)
         return c
 
-    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+    def measure_in(self, units: Sequence[float]) -> None:
+        """Measure the distance of each objective from the reference point in these units, above 0."""
+        self.units.copy_(self.units.new_tensor(units))
+
+    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Gradients of the augmented Lagrangian on one batch; returns the objectives, shape (m + 1,)."""
         f = self.objectives(model(images), labels)
         c = self.terms(f)
@@ -132,11 +143,11 @@ class ChebyshevMethod(Method):
         return torch.minimum(self.mu / scale, NOISE_IN_WEIGHTS / noise).clamp(max=1e30)
 
     def sparsity_weight(self) -> float:
-        """Weight of Omega in the Lagrangian, :math:`k_0 \\lambda_0 + \\epsilon \\sum_i k_i \\lambda_i`."""
+        """Weight of Omega in the Lagrangian, :math:`(k_0 \\lambda_0 + \\epsilon \\sum_i k_i \\lambda_i) / s_0`."""
         if not self._has_sparsity:
             return 0.0
         weighted = self.k * self.lam
-        return float(weighted[0] + self._settings.epsilon * weighted.sum())
+        return float((weighted[0] + self._settings.epsilon * weighted.sum()) / self.units[0])
 
     @torch.no_grad()
     def state(self, f: Tensor) -> MethodState:

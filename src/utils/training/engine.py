@@ -11,17 +11,17 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from Data_loaders.loaders import Splits, TaskData, training_batches
+from Data_loaders.batches import Batch, Data, size
+from Data_loaders.streams import AnySplits, epoch_batches
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import CheckpointError, UserError
 from src.utils.files import read_torch, write_torch
 from src.utils.sparsity.metrics import zero_row_rate
-from src.utils.training.method import CRITERIA, Method
+from src.utils.training.evaluation import Evaluation, evaluate
+from src.utils.training.method import Method
 from src.utils.training.parameters import TrainingParameters
-
-EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class EpochRecord:
         lam: weights of the objectives (multipliers) during the epoch.
         details: further numbers of the method, by name: of the Chebyshev method t, mu, the residuals of the KKT
             conditions and the Chebyshev gap.
-        validation_accuracy: percent per task, after what the phase does to the rows.
+        validation_accuracy: score per task, percent, after what the phase does to the rows: the accuracy of a
+            classification, see :class:`~src.utils.training.evaluation.Evaluation`.
         validation_losses: mean per task, of the same network.
         sparsity_rate: zero rows of the GrOWL layers, percent.
         seconds: of the epoch, validation included.
@@ -120,33 +121,6 @@ class Observer:
         """Something the user should know."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Accuracy in percent and mean loss, per task."""
-
-    accuracy: list[float]
-    losses: list[float]
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, data: TaskData, criterion: str = "cross_entropy", batch_size: int = EVALUATION_BATCH
-) -> Evaluation:
-    """Test a model on all of ``data`` in evaluation mode; the model's mode is put back."""
-    was_training = model.training
-    model.eval()
-    tasks = data.labels.shape[1]
-    correct = torch.zeros(tasks, dtype=torch.float64, device=data.images.device)
-    losses = torch.zeros_like(correct)
-    for images, labels in data.batches(batch_size):
-        for task, output in enumerate(model(images)):
-            target = labels[:, task]
-            correct[task] += (output.argmax(1) == target).sum()
-            losses[task] += CRITERIA[criterion](output, target).double() * len(target)
-    model.train(was_training)
-    return Evaluation((100 * correct / len(data)).tolist(), (losses / len(data)).tolist())
-
-
 def make_optimizer(
     parameters: TrainingParameters, groups: list[dict[str, Any]], device: torch.device
 ) -> torch.optim.Optimizer:
@@ -176,7 +150,7 @@ class Trainer:
         self,
         model: MultiTaskNetwork,
         method: Method,
-        splits: Splits,
+        splits: AnySplits,
         parameters: TrainingParameters,
         *,
         seed: int = 0,
@@ -205,6 +179,10 @@ class Trainer:
         """A new optimizer over the model's and the method's parameters, each in exactly one group."""
         groups = [{"params": list(self.model.parameters())}, *self.method.parameter_groups()]
         return make_optimizer(self.parameters, groups, next(self.model.parameters()).device)
+
+    def evaluate(self, data: Data) -> Evaluation:
+        """Test the network on the tasks that are trained."""
+        return evaluate(self.model, data, self.method.tasks, self.parameters.criterion)
 
     def run(self, phase: Phase) -> Snapshot:
         """Train one phase and return its best model.
@@ -275,7 +253,7 @@ class Trainer:
         f = self._train_epoch(phase, optimizer)
         state = self.method.state(f)
         phase.rule.after_epoch(epoch + 1, self.method.sparsity_weight(), optimizer)
-        validation = evaluate(self.model, self.splits.validation, self.parameters.criterion)
+        validation = self.evaluate(self.splits.validation)
         record = EpochRecord(
             phase=phase.name,
             iteration=iteration + 1,
@@ -297,27 +275,27 @@ class Trainer:
 
     def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
         """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
-        total, images_seen = torch.zeros_like(self.method.k), 0
+        f, total, counted = (torch.zeros_like(self.method.k) for _ in range(3))
         self.model.train()
-        limit = (self.parameters.num_batchEpoch or len(self.splits.train)) * self.parameters.batch_size
-        images_in_epoch = min(len(self.splits.train), limit)
-        steps = -(-images_in_epoch // self.parameters.batch_size)
+        steps = self.splits.train.steps(self.parameters.batch_size)
+        steps = min(steps, self.parameters.num_batchEpoch or steps)
         self.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
         phase.rule.start_epoch()
-        for images, labels in self._batches():
+        for number, (images, labels) in enumerate(self._batches(), start=1):
             optimizer.zero_grad()
-            total += self.method.backward(self.model, images, labels) * len(images)
+            f = self.method.backward(self.model, images, labels)
+            counts = f.new_tensor([size(images), *self.method.counts])
+            total, counted = total + f * counts, counted + counts
             optimizer.step()
             phase.rule.after_step()
-            images_seen += len(images)
-            self.observer.batch_ends(images_seen / images_in_epoch)
-        return total / images_seen
+            self.observer.batch_ends(number / steps)
+        return torch.where(counted > 0, total / counted.clamp(min=1), f)  # without labels: what it was last
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self) -> Iterator[Batch]:
         parameters = self.parameters
         seed = int(np.random.SeedSequence([self.seed, len(self.history)]).generate_state(1)[0])
         torch.manual_seed(seed)  # for anything random in the network, dropout say
-        return training_batches(self.splits, parameters.batch_size, seed, parameters.num_batchEpoch)
+        return epoch_batches(self.splits, parameters.batch_size, seed, parameters.num_batchEpoch)
 
     def _keep_best(self, phase: Phase, record: EpochRecord) -> None:
         def merit(candidate: EpochRecord) -> tuple[float, float, float]:

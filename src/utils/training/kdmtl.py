@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
 from src.utils.errors import UserError
 from src.utils.training.method import Method, MethodState
@@ -71,18 +72,18 @@ class KDMTL(Method):
         self.distillation_sum.zero_()
         self.images.zero_()
 
-    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Gradients of the loss on one batch; returns the objectives, shape (m + 1,)."""
         assert isinstance(model, TrunkNetwork)
         shared = model.trunk(images)  # (N, features)
         f = self.objectives(model.predict(images, shared), labels)
         d = self.distillation_losses(images, shared)
         ((self.k * f).sum() + (self.distillation * d).sum()).backward()
-        self.distillation_sum += d.detach().sum() * len(images)
-        self.images += len(images)
+        self.distillation_sum += d.detach().sum() * len(shared)
+        self.images += len(shared)
         return f.detach()
 
-    def distillation_losses(self, images: Tensor, shared: Tensor) -> Tensor:
+    def distillation_losses(self, images: Inputs, shared: Tensor) -> Tensor:
         """:math:`d_1, ..., d_m`, shape (m,), for images (N, C, H, W) and the student's representation (N, features)."""
         with torch.no_grad():
             wanted = [functional.normalize(teacher.trunk(images)) for teacher in self._teachers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from src.models.multi_task import weight_layers
+from src.models.row_layers import WeightLayer, weight_layers
 
 
 @torch.no_grad()
@@ -38,8 +38,8 @@ def initialise_lsuv(model: nn.Module, images: Tensor, tolerance: float = 0.1, ma
         buffer.copy_(buffers[name])
 
 
-def _execution_order(model: nn.Module, images: Tensor) -> list[nn.Conv2d | nn.Linear]:
-    order: list[nn.Conv2d | nn.Linear] = []
+def _execution_order(model: nn.Module, images: Tensor) -> list[WeightLayer]:
+    order: list[WeightLayer] = []
     layers = weight_layers(model).values()
     handles = [layer.register_forward_hook(lambda module, *_: order.append(module)) for layer in layers]
     model(images)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from Data_loaders.batches import Inputs, Labels, labels_of
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.objectives.growl import growl_value
 from src.utils.objectives.owl import owl_weights
 from src.utils.sparsity.rows import to_rows
+from src.utils.tasks import Task
+from src.utils.training.losses import loss_of, task_labels, tasks_for
 from src.utils.training.parameters import TrainingParameters
-
-CRITERIA: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
-    {"cross_entropy": functional.cross_entropy, "multi_margin_loss": functional.multi_margin_loss}
-)
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,25 @@ class Method(nn.Module, ABC):
 
     Its own parameters are trained with the network's; its buffers are kept in checkpoints.
 
+    A loss is the mean over the labels there are. In a batch without any label of a task its objective is what it was
+    last (0 before the first), and it has no gradient.
+
     Args:
         model: the network; not kept as a submodule.
         parameters: of the training.
         device: where its tensors live.
         teachers: a trained network per task, for methods that learn from them.
+        tasks: what the outputs are; none: classifications.
+
+    Attributes:
+        counts: labels per task in the last batch.
 
     Raises:
         UserError: if the network or the teachers are not for this method.
     """
 
     k: Tensor
+    last: Tensor
     uses_sparsity = False
     uses_teachers = False
 
@@ -64,13 +69,16 @@ class Method(nn.Module, ABC):
         parameters: TrainingParameters,
         device: torch.device,
         teachers: Sequence[nn.Module] = (),
+        tasks: Sequence[Task] = (),
     ) -> None:
         super().__init__()
         self._settings = parameters
-        self._criterion = CRITERIA[parameters.criterion]
+        self.tasks = tuple(tasks)
+        self.counts: list[int] = []
         self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
         self._theta = growl_thetas(model, parameters, device)
         self.register_buffer("k", torch.tensor(parameters.w, dtype=torch.get_default_dtype(), device=device))
+        self.register_buffer("last", torch.zeros_like(self.k[1:]))
         self._set_up(model, teachers)
 
     @abstractmethod
@@ -108,7 +116,7 @@ class Method(nn.Module, ABC):
         """An epoch of so many steps starts, its learning rate a share of the one at the start of the phase."""
 
     @abstractmethod
-    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Add this batch's gradients to ``.grad``; returns the objectives, shape (m + 1,), without gradient."""
 
     def end_iteration(self) -> None:
@@ -127,13 +135,26 @@ class Method(nn.Module, ABC):
         own = list(self.parameters())
         return [{"params": own}] if own else []
 
-    def objectives(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """:math:`f = (\\Omega, f_1, ..., f_m)`, shape (m + 1,), for logits and labels (N, m)."""
+    def objectives(self, outputs: Sequence[Tensor], labels: Labels) -> Tensor:
+        """:math:`f = (\\Omega, f_1, ..., f_m)`, shape (m + 1,), for outputs and labels."""
         return torch.stack([self.sparsity_objective(), *self.task_losses(outputs, labels)])
 
-    def task_losses(self, outputs: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
-        """:math:`f_1, ..., f_m`, scalars, for logits and labels (N, m)."""
-        return [self._criterion(output, labels[:, task]) for task, output in enumerate(outputs)]
+    def task_losses(self, outputs: Sequence[Tensor], labels: Labels) -> list[Tensor]:
+        """:math:`f_1, ..., f_m`, scalars, for outputs and labels, (N, m) or a tensor per task."""
+        self.counts = []
+        return [
+            self._loss(task, output, labels_of(labels, number, task.name))
+            for number, (task, output) in enumerate(zip(tasks_for(self.tasks, outputs), outputs, strict=True))
+        ]
+
+    def _loss(self, task: Task, output: Tensor, targets: Tensor) -> Tensor:
+        found, number = task_labels(task, output, targets), len(self.counts)
+        self.counts.append(found.count)
+        if not found.count:
+            return self.last[number] + 0 * output.sum()
+        loss = loss_of(task, self._settings.criterion)(found.outputs, found.targets)
+        self.last[number] = loss.detach()
+        return loss
 
     def sparsity_objective(self) -> Tensor:
         """:math:`f_0 = \\Omega`: GrOWL summed over the layers; out of play it has no gradient."""

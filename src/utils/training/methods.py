@@ -10,6 +10,7 @@ from torch import nn
 
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
+from src.utils.tasks import Task
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.kdmtl import KDMTL
 from src.utils.training.method import Method
@@ -41,11 +42,15 @@ def check_method(parameters: TrainingParameters, teachers: int) -> None:
 
 
 def make_method(
-    model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device, teachers: Sequence[nn.Module] = ()
+    model: MultiTaskNetwork,
+    parameters: TrainingParameters,
+    device: torch.device,
+    teachers: Sequence[nn.Module] = (),
+    tasks: Sequence[Task] = (),
 ) -> Method:
-    """The method that ``parameters.method`` names, for this network; :func:`check_method` has passed.
+    """The method that ``parameters.method`` names, for this network and these tasks; :func:`check_method` has passed.
 
     Raises:
         UserError: if the network or the teachers are not for it.
     """
-    return METHODS[parameters.method](model, parameters, device, teachers)
+    return METHODS[parameters.method](model, parameters, device, teachers, tasks)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
 from src.utils.errors import UserError
 from src.utils.objectives.min_norm import common_descent_weights, gram_matrix
@@ -57,7 +58,7 @@ class MGDA(Method):
         for total in (self.weight_sum, self.norm_sum, self.steps):
             total.zero_()
 
-    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Gradients of one batch; returns the objectives, shape (m + 1,)."""
         if self._upper_bound:
             assert isinstance(model, TrunkNetwork)

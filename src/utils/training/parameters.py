@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from src.utils.checked import CHECKED, Checked, fields_of
+from src.utils.checked import CHECKED, Checked, allowed, fields_of
 from src.utils.errors import UserError
 
 SMALLEST_MU, LARGEST_MU = 1e-10, 1e4
@@ -51,6 +52,17 @@ class TrainingParameters(Checked):
         description="reference point, a lower bound of each objective; none: zeros; "
         "ideal: losses of single-task networks, trained first",
     )
+    normalisation: Literal["none", "initial", "range"] = Field(
+        default="none",
+        description="what distances from a are divided by: none; initial: those before the training; "
+        "range: those of nadir",
+    )
+    nadir: tuple[float, ...] = Field(
+        default=(),
+        strict=False,
+        description="for normalisation range, worst value of each objective; none: a and this are ideal and nadir "
+        "of trainings with one task each, trained first",
+    )
     epsilon: float = Field(
         default=1e-4, ge=0, le=1, description="coefficient of the augmentation term of the Chebyshev scalarization"
     )
@@ -81,7 +93,7 @@ class TrainingParameters(Checked):
     )
     lr_sched_coef: float = Field(default=0.5, gt=0, le=1, description="factor on the learning rate")
     criterion: Literal["cross_entropy", "multi_margin_loss"] = Field(
-        default="cross_entropy", description="loss of a task"
+        default="cross_entropy", description="loss of a classification that has none of its own"
     )
     mu: float = Field(
         default=10.0,
@@ -107,8 +119,10 @@ class TrainingParameters(Checked):
     growl_type: Literal["spike", "linear", "Dejiao"] = Field(default="spike", description="GrOWL weights")
     beta1: float = Field(default=0.8, ge=0, description="first GrOWL coefficient")
     beta2: float = Field(default=0.2, ge=0, description="second GrOWL coefficient")
-    skip_layer: int = Field(
-        default=1, ge=0, description="layers with this number of inputs are left out of GrOWL (the input layers)"
+    skip_layer: Annotated[int, Ge(0)] | str = Field(
+        default=1,
+        description="layers with this number of inputs, or of these names (a comma between them), are left out of "
+        "GrOWL (the input layers)",
     )
     min_sparsRate: float = Field(
         default=20.0, ge=0, le=100, description="least sparsity rate, percent, that phase 1 should reach"
@@ -135,6 +149,13 @@ class TrainingParameters(Checked):
             raise UserError(f"num_tasks is {self.num_tasks}; allowed: {len(k)}, as k has {len(k)} numbers")
         if self.a and len(self.a) != len(k):
             raise UserError(f"a has {len(self.a)} numbers {list(self.a)}; allowed: {len(k)}, as k has, or none")
+        if isinstance(self.skip_layer, str) and self.skip_layer.lstrip("-").isdigit():  # of a command line
+            object.__setattr__(self, "skip_layer", _number_of_inputs(int(self.skip_layer)))
+        if self.nadir and len(self.nadir) != len(k):
+            raise UserError(f"nadir has {len(self.nadir)} numbers {list(self.nadir)}; allowed: {len(k)}, or none")
+        best = self.a or (0.0,) * len(k)
+        if self.nadir and any(high <= low for high, low in zip(self.nadir, best, strict=True)):
+            raise UserError(f"nadir is {list(self.nadir)}; allowed: above a, {list(best)}, in every number")
         if any(value < 0 for value in self.distillation):
             raise UserError(f"distillation is {list(self.distillation)}; allowed: numbers >= 0")
         object.__setattr__(self, "num_tasks", len(k))
@@ -182,3 +203,9 @@ class TrainingParameters(Checked):
             known = ", ".join(fields_of(TrainingParameters))
             raise UserError(f"unknown parameter {', '.join(sorted(unknown))}; known: {known}")
         return replace(self, **values)
+
+
+def _number_of_inputs(value: int) -> int:
+    if value < 0:
+        raise UserError(f"skip_layer is {value}; allowed: {allowed(fields_of(TrainingParameters)['skip_layer'])}")
+    return value

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.sparsity.rows import from_rows, to_rows
 from src.utils.sparsity.sharing import RowPattern
@@ -14,7 +15,7 @@ from src.utils.training.chebyshev_method import ChebyshevMethod
 
 
 def relative_gradient(
-    model: MultiTaskNetwork, method: ChebyshevMethod, images: Tensor, labels: Tensor, lam: Sequence[float]
+    model: MultiTaskNetwork, method: ChebyshevMethod, images: Inputs, labels: Labels, lam: Sequence[float]
 ) -> float:
     """Norm of the Lagrangian's gradient, relative to the largest of its terms; 0 at a stationary point.
 
@@ -27,8 +28,7 @@ def relative_gradient(
     Args:
         model: the trained network.
         method: in the phase the network comes from.
-        images: of the training data, shape (N, ...).
-        labels: shape (N, m).
+        images, labels: of the training data.
         lam: multipliers of the objectives, m + 1 numbers, that belong to the network.
     """
     was_training = model.training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
 from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
 from src.utils.training.method import growl_thetas
+from src.utils.training.normalisation import set_units, units_of
 from src.utils.training.parameters import Mode, TrainingParameters
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
@@ -173,6 +174,7 @@ def train(trainer: Trainer) -> TrainingOutcome:
     what is left as they can.
     """
     parameters = trainer.parameters
+    set_units(trainer)
     if parameters.mode is Mode.DENSE:
         best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
         _keep(trainer, best)
@@ -260,17 +262,18 @@ def _retrain_phase(trainer: Trainer) -> Phase:
     rule = PatternRule(weights, {name: _pattern(trainer, weight) for name, weight in weights.items()})
     if parameters.mode is not Mode.STUDY:
         return Phase(RETRAIN, parameters.max_iter_retrain, sparsity=False, rule=rule)
-    merit = lambda record: trade_off(record, parameters)  # noqa: E731
+    merit = lambda record: trade_off(record, parameters, units_of(trainer))  # noqa: E731
     return Phase(RETRAIN, parameters.max_iter, sparsity=False, rule=rule, merit=merit)
 
 
-def trade_off(record: EpochRecord, parameters: TrainingParameters) -> float:
+def trade_off(record: EpochRecord, parameters: TrainingParameters, units: Sequence[float]) -> float:
     """Minus the weighted Chebyshev value of an epoch's validation losses: how well it is what k asks for.
 
     The most accurate epoch of a vector far from the middle would be one from before the multipliers moved.
     """
-    losses, k, a = (torch.tensor(v) for v in (record.validation_losses, parameters.w[1:], parameters.a[1:]))
-    return -float(chebyshev_value(losses, k, a, parameters.epsilon))
+    values = (record.validation_losses, parameters.w[1:], parameters.a[1:], units[1:])
+    losses, k, a, s = (torch.tensor(v) for v in values)
+    return -float(chebyshev_value(losses / s, k, a / s, parameters.epsilon))
 
 
 def _pattern(trainer: Trainer, weight: Tensor) -> RowPattern:

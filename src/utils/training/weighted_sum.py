@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.training.method import Method, MethodState
 
@@ -28,7 +29,7 @@ class WeightedSum(Method):
         self._in_play = sparsity
         self.lam[0] = self.k[0] * sparsity
 
-    def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Gradients of the weighted sum on one batch; returns the objectives, shape (m + 1,)."""
         f = self.objectives(model(images), labels)
         (self.lam * f).sum().backward()
