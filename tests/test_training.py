@@ -19,8 +19,8 @@ from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.training import two_phase
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer, evaluate
-from src.utils.training.method import growl_thetas
 from src.utils.training.methods import make_method
+from src.utils.training.sparse_layers import growl_thetas
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, make_network, short
 

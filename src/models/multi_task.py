@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 
 class MultiTaskNetwork(nn.Module, ABC):
-    """A network with one output per task that names its shared part and the layers that may become sparse."""
+    """A network with one output per task that names its shared part and the layers that may become sparse.
+
+    Attributes:
+        positions: by the name of a linear layer how many of its inputs, one after the other, are the positions of one
+            channel, for layers that read flattened images; None where nobody has looked.
+    """
+
+    positions: Mapping[str, int] | None = None
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:

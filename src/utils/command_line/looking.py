@@ -29,7 +29,9 @@ from src.utils.runs.compression import compress_trained
 from src.utils.runs.config import ROOT, RunConfig, compressed_file
 from src.utils.runs.problem import architecture_for, load_dataset, torch_device
 from src.utils.sparsity.figures import SECONDS
+from src.utils.sparsity.groups import channel_positions
 from src.utils.sparsity.metrics import count_layers, total
+from src.utils.sparsity.rows import with_rows
 from src.utils.study.compare import compare
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.engine import evaluate
@@ -48,7 +50,10 @@ def test_model(path: Path, places: Mapping[str, Any]) -> None:
     test, validation = evaluate(network, splits.test), evaluate(network, splits.validation)
     show_accuracies(dataset.task_names, test.accuracy, validation.accuracy)
     if layers:
-        show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
+        channels = saved.parameters.get("row_groups") == "channel"
+        positions = channel_positions(network, splits.test.images[:1]) if channels else {}
+        weights = {name: with_rows(layer.weight, positions.get(name, 1)) for name, layer in layers.items()}
+        show_rows(total(count_layers(weights).values()))
 
 
 @run_arithmetic()

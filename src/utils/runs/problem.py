@@ -16,9 +16,10 @@ from Data_loaders.sources import data_folder
 from Data_loaders.tasks import select_task
 from src.models.multi_task import MultiTaskNetwork
 from src.models.names import OWN, check_architecture
-from src.models.registry import Architecture, load_model
+from src.models.registry import Architecture, SavedModel, load_model
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
+from src.utils.sparsity.groups import channel_positions
 from src.utils.training.engine import Observer
 from src.utils.training.lsuv import initialise_lsuv
 from src.utils.training.methods import check_method
@@ -108,10 +109,19 @@ def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Ob
         network = architecture.build().to(device)
         initialise_lsuv(network, splits.train.images[: parameters.batch_size])
     else:
-        network = load_model(Path(config.model), architecture).network.to(device)
+        saved = load_model(Path(config.model), architecture)
+        _check_groups(config.model, saved, parameters)
+        network = saved.network.to(device)
     network = network.to(memory_format=torch.channels_last)
     teachers = _load_teachers(config, dataset, device)
     return Problem(dataset.name, dataset.task_names, splits, architecture, network, dataset, teachers)
+
+
+def _check_groups(path: str, saved: SavedModel, parameters: TrainingParameters) -> None:
+    """Refuse to go on with other rows than a model has: its zero and equal rows would not be held."""
+    trained = saved.parameters.get("row_groups", "neuron")  # the only ones before there was a choice
+    if trained != parameters.row_groups:
+        raise UserError(f"row_groups is {parameters.row_groups!r}; allowed, as {path} was trained with it: {trained}")
 
 
 def _load_teachers(config: RunConfig, dataset: MultiTaskDataset, device: torch.device) -> tuple[nn.Module, ...]:
@@ -145,6 +155,20 @@ def own_problem(
     num_outs = _numbers_of_classes(network, splits)
     names = task_names or tuple(f"task {task + 1}" for task in range(len(num_outs)))
     return Problem(name, names, splits, Architecture(OWN, name, num_outs), network, teachers=teachers)
+
+
+def group_rows(problem: Problem, parameters: TrainingParameters) -> None:
+    """Where channels are to be rows, let the network know which inputs of its layers belong to one.
+
+    Raises:
+        UserError: if the network cannot be followed, or none of its sparse layers reads flattened images.
+    """
+    if parameters.row_groups != "channel":
+        return
+    network = problem.network
+    network.positions = channel_positions(network, problem.splits.train.images[:1])
+    if network.positions.keys().isdisjoint(network.growl_layers(parameters.skip_layer)):
+        raise UserError("row_groups is 'channel'; allowed for a network without a layer behind a flatten: neuron")
 
 
 def check_problem(problem: Problem, parameters: TrainingParameters) -> None:

@@ -24,7 +24,7 @@ from src.utils.errors import CheckpointError, InUseError, UserError
 from src.utils.files import check_writable
 from src.utils.runs.compression import compress_trained, seconds_after
 from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
-from src.utils.runs.problem import Problem, check_problem, check_run, load_problem, torch_device
+from src.utils.runs.problem import Problem, check_problem, check_run, group_rows, load_problem, torch_device
 from src.utils.runs.results import (
     RATES,
     Results,
@@ -139,6 +139,7 @@ def _lock(run: Run, *, wait: bool) -> Iterator[None]:
 
 
 def _trainer(run: Run, problem: Problem) -> Trainer:
+    group_rows(problem, run.parameters)
     torch.manual_seed(run.config.seed)  # a method may have weights of its own
     return Trainer(
         problem.network,
@@ -257,7 +258,7 @@ def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:
 def _every_row(trainer: Trainer) -> RowCounts:
     """Rows of all layers, those without GrOWL included."""
     weights = {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
-    return total(count_layers(weights).values())
+    return total(count_layers({**weights, **trainer.sparse_weights}).values())
 
 
 def _parameter_count(trainer: Trainer) -> dict[str, int]:

@@ -12,11 +12,11 @@ from torch import Tensor
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.chebyshev import chebyshev_value
 from src.utils.objectives.growl import growl_prox
-from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, zero_rows
+from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, with_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
 from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
-from src.utils.training.method import growl_thetas
 from src.utils.training.parameters import Mode, TrainingParameters
+from src.utils.training.sparse_layers import growl_thetas, sparse_layers
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
 HORIZON = 1000
@@ -63,29 +63,30 @@ class SearchRule:
     """
 
     def __init__(self, model: MultiTaskNetwork, parameters: TrainingParameters) -> None:
-        layers = model.growl_layers(parameters.skip_layer).values()
-        self._weights = [layer.weight for layer in layers]
-        self._thetas = growl_thetas(model, parameters, self._weights[0].device)
+        self._layers = list(sparse_layers(model, parameters).values())
+        self._thetas = growl_thetas(model, parameters, self._layers[0].parameter.device)
         self._max_rate = parameters.max_layerSRate
         self.start_epoch()
 
     @torch.no_grad()
     def start_epoch(self) -> None:
         """The rows that are zero now are held."""
-        self._kept = [_per_row(weight, ~zero_rows(to_rows(weight))) for weight in self._weights]
+        weights = [layer.weight for layer in self._layers]
+        self._kept = [_per_row(weight, ~zero_rows(to_rows(weight))) for weight in weights]
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Hold the rows that were zero when the epoch began."""
-        for weight, kept in zip(self._weights, self._kept, strict=True):
-            weight.mul_(kept)
+        for layer, kept in zip(self._layers, self._kept, strict=True):
+            layer.weight.mul_(kept)
 
     @torch.no_grad()
     def after_epoch(self, progress: float, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
         """Set the rows to zero that the proximal operator zeroes, as far as the cap allows."""
         step = HORIZON * float(optimizer.param_groups[0]["lr"]) * sparsity_weight
-        for weight, theta in zip(self._weights, self._thetas, strict=True):
-            scaled = to_rows(weight * preconditioner(optimizer, weight))  # (n, d)
+        for layer, theta in zip(self._layers, self._thetas, strict=True):
+            parameter, weight = layer.parameter, layer.weight
+            scaled = to_rows(with_rows(parameter * preconditioner(optimizer, parameter), layer.positions))  # (n, d)
             sparse = cap_zero_rows(scaled, growl_prox(scaled, theta, step), self._max_rate * progress)
             weight.mul_(_per_row(weight, ~zero_rows(sparse)))
 
