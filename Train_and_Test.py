@@ -11,8 +11,8 @@
     python Train_and_Test.py draw logs/FOLDER
 
 The first trains one network and tests it, the second tests a saved one, the third writes a smaller network with the
-same answers, the fourth one for ONNX Runtime, the fifth says what pictures show, the sixth lists the saved models within
-a budget. search trains a network for each of a family of preference vectors and keeps the best, compare draws several
+same answers, export one for ONNX Runtime. predict says what pictures show, models lists the saved models within a
+budget. search trains a network for each of a family of preference vectors and keeps the best, compare draws several
 fronts in one picture, draw draws anew what a run or a study draws at its end. --help after each of them lists its
 flags.
 """

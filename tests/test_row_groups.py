@@ -163,7 +163,7 @@ def test_rows_of_the_layers_are_channels_and_their_weights_scaled(splits: Splits
         plain = owl_weights(layer.weight.shape[1], "spike", 0.8, 0.2)
         torch.testing.assert_close(thetas[name], math.sqrt(POSITIONS_MM.get(name, 1)) * plain)
     omega = sum(float(growl_value(to_rows(layer.weight.detach()), thetas[name])) for name, layer in layers.items())
-    assert float(trainer.method.sparsity_objective()) == pytest.approx(omega)
+    assert float(trainer.method.sparsity_objective().detach()) == pytest.approx(omega)
     neurons = short(row_groups="neuron")
     assert [len(theta) for theta in growl_thetas(trainer.model, neurons, CPU)] == [10, 320, 2880, 2880]
 
