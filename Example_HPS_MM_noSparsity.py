@@ -6,7 +6,7 @@ the first number, for sparsity, is 0: no row is removed.
 
 from Train_and_Test import run_example
 
-k = [0, 0.35, 0.65]  # sparsity, left digit, right digit
+k = [0, 0.5, 0.5]  # sparsity, left digit, right digit
 
 if __name__ == "__main__":
     run_example(__file__, "HPS", "MultiMnist", k, description=__doc__)

@@ -6,7 +6,7 @@ the first number, for sparsity, is 0: no row is removed.
 
 from Train_and_Test import run_example
 
-k = [0, 0.55, 0.45]  # sparsity, CIFAR-10 class, MNIST digit
+k = [0, 0.15, 0.85]  # sparsity, CIFAR-10 class, MNIST digit
 
 if __name__ == "__main__":
     run_example(__file__, "MDMTN", "Cifar10Mnist", k, description=__doc__)

@@ -6,7 +6,7 @@ Choose the task below, and edit the preference vector k: how much sparsity and t
 from Train_and_Test import run_example
 
 task = 0  # 0: left digit, 1: right digit
-k = [1e-3, 0.999]  # sparsity, the task
+k = [1e-2, 0.99]  # sparsity, the task
 
 if __name__ == "__main__":
     run_example(__file__, "STL", "MultiMnist", k, task=task, description=__doc__)

@@ -1,6 +1,6 @@
 """Train, test, compress, export, choose, search, compare and draw: the command line that all scripts share.
 
-    python Train_and_Test.py --architecture HPS --dataset Cifar10Mnist --k 0.01 0.8 0.19
+    python Train_and_Test.py --architecture HPS --dataset Cifar10Mnist --k 0.01 0.15 0.84
     python Train_and_Test.py test src/Sparse_models/MODEL.pth
     python Train_and_Test.py compress src/Sparse_models/MODEL.pth
     python Train_and_Test.py export src/Sparse_models/MODEL.pth

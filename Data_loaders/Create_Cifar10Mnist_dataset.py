@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":  # a script finds the modules in its own folder, but these are named from the project's
@@ -133,13 +134,15 @@ def load_cifar10mnist(
     if variant == ALL:
         recipe["seed"] = seed
 
+    train = training_pairs(len(pictures.x_train), len(digits.x_train), variant, seed)
+
     def work() -> dict[str, np.ndarray]:
-        train = training_pairs(len(pictures.x_train), len(digits.x_train), variant, seed)
         return _compose_sources(pictures, digits, train, progress)
 
     arrays = cached_arrays(cache_file(folder, seed, variant), recipe, work, warn)
     validation_size = min(VALIDATION_SIZE, len(arrays["x_train"]) // 5)  # fewer only of fewer images than MNIST's
-    return _dataset(NAMES[variant], ("CIFAR-10 class", "MNIST digit"), CIFAR10_CLASSES, arrays, validation_size)
+    dataset = _dataset(NAMES[variant], ("CIFAR-10 class", "MNIST digit"), CIFAR10_CLASSES, arrays, validation_size)
+    return dataset if variant == ALIGNED else replace(dataset, origins=train[:, 0])  # of 60,000 some share a picture
 
 
 def load_colour_digits(folder: Path, seed: int, warn: Callable[[str], None]) -> MultiTaskDataset:
@@ -153,7 +156,8 @@ def load_colour_digits(folder: Path, seed: int, warn: Callable[[str], None]) -> 
     crop = np.arange(train)
     pairs = np.stack([crop, crop % len(digits.x_train)], axis=1)
     arrays = _compose_sources(load_photographs_source(train, test, seed), digits, pairs, lambda done, total: None)
-    return _dataset("ColourDigits", ("photograph", "digit"), PHOTOGRAPH_CLASSES, arrays, None)
+    dataset = _dataset("ColourDigits", ("photograph", "digit"), PHOTOGRAPH_CLASSES, arrays, None)
+    return replace(dataset, origins=pairs[:, 1])
 
 
 def cache_file(folder: Path, seed: int, variant: int) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from Data_loaders.sources import Images, Labels, checksum
 from src.utils.errors import UserError
@@ -31,6 +32,8 @@ class MultiTaskDataset:
         mean, std: per channel, of pixels in [0, 1], for the normalisation.
         max_rotation: training images are turned by up to this many degrees, either way.
         validation_size: how many training images are set aside for validation; None is a sixth of them.
+        origins: number of what a training image is made from, shape (N,): images with the same number are all set aside
+            or none of them. None where all of them are different.
     """
 
     name: str
@@ -44,12 +47,15 @@ class MultiTaskDataset:
     std: tuple[float, ...]
     max_rotation: float = 0.0
     validation_size: int | None = None
+    origins: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.validation_size is not None and not 0 <= self.validation_size < len(self.x_train):
             raise UserError(
                 f"{self.name}: validation_size is {self.validation_size}; allowed: 0 to {len(self.x_train) - 1}"
             )
+        if self.origins is not None and self.origins.shape != (len(self.x_train),):
+            raise UserError(f"{self.name}: origins has shape {self.origins.shape}; allowed: ({len(self.x_train)},)")
         tasks = len(self.task_names)
         for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             if y.ndim != 2 or y.shape != (len(x), tasks):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
@@ -57,24 +58,41 @@ class Splits:
 def make_splits(dataset: MultiTaskDataset, device: torch.device) -> Splits:
     """Normalise once, move to the device and set ``dataset.validation_size`` images aside, always the same ones.
 
+    No image that is trained on has the origin of one that is set aside; of large groups of the same origin fewer images
+    may be set aside.
+
     Args:
         dataset: the raw data.
         device: where all batches come from.
     """
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(dataset.x_train))
-    held_out = round(len(order) / 6) if dataset.validation_size is None else dataset.validation_size
+    count = len(dataset.x_train)
+    held_out = round(count / 6) if dataset.validation_size is None else dataset.validation_size
+    order = np.random.default_rng(SPLIT_SEED).permutation(count)
+    aside = np.isin(np.arange(count), order[:held_out])
+    if dataset.origins is not None:
+        aside = _whole_groups(dataset.origins, order, held_out)
 
     def part(x: np.ndarray, y: np.ndarray) -> TaskData:
         return TaskData(normalise(x, dataset.mean, dataset.std, device), torch.from_numpy(y).to(device))
 
-    kept, validation = np.sort(order[held_out:]), np.sort(order[:held_out])
     return Splits(
-        part(dataset.x_train[kept], dataset.y_train[kept]),
-        part(dataset.x_train[validation], dataset.y_train[validation]),
+        part(dataset.x_train[~aside], dataset.y_train[~aside]),
+        part(dataset.x_train[aside], dataset.y_train[aside]),
         part(dataset.x_test, dataset.y_test),
         dataset.max_rotation,
         normalise(np.zeros((1, 1, 1, len(dataset.mean)), np.uint8), dataset.mean, dataset.std, device)[0],
     )
+
+
+def _whole_groups(origins: NDArray[np.int64], order: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    """Which images are set aside: whole groups of the same origin, in the given order, as far as they fit into size."""
+    counts = dict(zip(*np.unique(origins, return_counts=True), strict=True))
+    chosen, left = [], size
+    for origin in dict.fromkeys(origins[order].tolist()):
+        if counts[origin] <= left:
+            chosen.append(origin)
+            left -= counts[origin]
+    return np.isin(origins, chosen)
 
 
 def share_of_training(splits: Splits, share: float, seed: int) -> Splits:

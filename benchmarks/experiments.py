@@ -9,7 +9,7 @@ from typing import Any
 from Data_loaders.registry import dataset_entry
 from src.models.names import check_architecture
 from src.utils.checked import from_plain
-from src.utils.command_line.flags import add_flags
+from src.utils.command_line.help import add_flags
 from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser
 from src.utils.errors import UserError
@@ -52,7 +52,8 @@ def run_experiment(
 ) -> Outcome:
     """Train every candidate from every seed."""
     places = {place: getattr(flags, place) for place in ("data_dir", "device", "output_dir") if place in flags}
-    config = RunConfig(script=name, architecture=flags.architecture, dataset=flags.dataset, **places)
+    task = 0 if flags.architecture == "STL" else None
+    config = RunConfig(script=name, architecture=flags.architecture, dataset=flags.dataset, task=task, **places)
     options = from_plain(SweepOptions, {name: value for name, value in vars(flags).items() if name in ("jobs", "dask")})
     data, workers = load_dataset(config, Observer()), Workers(options.jobs, options.dask)
     basis = Basis(config, parameters, data, workers, ConsoleSweepObserver(quiet=False))

@@ -3,8 +3,8 @@
     python -m benchmarks.preference_ratios --data-dir DATA --output-dir OUT --jobs 2
 
 At the solution of the Chebyshev problem the weighted losses of the two tasks are equal, so that f1 / f2 = k2 / k1,
-unless a loss is below its share though the other one has all the weight: there the trade-off ends. The multipliers
-move after every epoch and with a larger mu than the scripts', so that they settle before the learning rate is small.
+unless a loss is below its share though the other one has all the weight: there the trade-off ends. The learning
+rate falls to a hundredth, so that losses and multipliers settle.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Row:
 def main() -> None:
     """Train, print the table, write table and picture."""
     flags = flags_of(__doc__, "HPS")
-    schedule = {"max_iter": 18, "num_epochs": 1, "lr_sched_coef": 0.85, "mu": 10.0, "rho": 1.2}
+    schedule = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.75}
     parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **schedule)
     outcome = run_experiment(
         "preference_ratios", flags, parameters, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES]

@@ -48,6 +48,7 @@ def first_images(dataset: MultiTaskDataset, train: int, test: int) -> MultiTaskD
         y_train=dataset.y_train[:train],
         x_test=dataset.x_test[:test],
         y_test=dataset.y_test[:test],
+        origins=None if dataset.origins is None else dataset.origins[:train],
     )
 
 

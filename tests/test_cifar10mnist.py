@@ -465,6 +465,38 @@ def test_validation_has_10000_images_of_the_whole_data_set(
     assert (len(splits.train), len(splits.validation)) == (n - expected, expected)
 
 
+def shared(dataset: MultiTaskDataset) -> set[int]:
+    """Origins of images in training and in validation; every image is marked by its number."""
+    assert dataset.origins is not None
+    numbers = np.arange(len(dataset.x_train))
+    marked = np.zeros((len(numbers), 1, 1), np.uint8)
+    labels = np.stack([numbers] * len(dataset.task_names), axis=1)
+    names = (tuple(map(str, numbers)),) * len(dataset.task_names)
+    splits = make_splits(
+        replace(dataset, x_train=marked, y_train=labels, class_names=names, mean=(0.0,), std=(1.0,)), CPU
+    )
+    train, validation = (part.labels[:, 0].numpy() for part in (splits.train, splits.validation))
+    assert sorted([*train, *validation]) == list(numbers)
+    return set(dataset.origins[train]) & set(dataset.origins[validation])
+
+
+def test_no_photograph_or_digit_is_in_training_and_in_validation(
+    tmp_path: Path, colour_digits: MultiTaskDataset
+) -> None:
+    write_data(tmp_path)
+    dataset = load_cifar10mnist(tmp_path, 3, quiet, ALL)
+    assert dataset.origins is not None
+    assert len(set(dataset.origins)) < len(dataset.origins)
+    assert load_cifar10mnist(tmp_path, 3, quiet).origins is None
+    for each in (dataset, colour_digits):
+        assert shared(each) == set()
+
+
+def test_origins_of_another_number_are_refused(colour_digits: MultiTaskDataset) -> None:
+    with pytest.raises(UserError, match=r"ColourDigits: origins has shape \(7,\); allowed: \(\d+,\)"):
+        replace(colour_digits, origins=np.arange(7))
+
+
 def test_the_registry_loads_both_variants_and_the_demonstration(
     tmp_path: Path, colour_digits: MultiTaskDataset
 ) -> None:
@@ -509,7 +541,7 @@ def test_the_demonstration_has_the_form_of_the_data_set(colour_digits: MultiTask
     assert colour_digits.num_outs == [2, 10]
     assert colour_digits.max_rotation == 20
     assert 0.45 < colour_digits.y_train[:, 0].mean() < 0.55
-    assert len(make_splits(colour_digits, CPU).validation) == 933
+    assert len(make_splits(colour_digits, CPU).validation) == 932  # a sixth, all four copies of a digit or none
 
 
 def test_the_demonstration_is_composed_like_the_data_set(colour_digits: MultiTaskDataset) -> None:

@@ -139,8 +139,14 @@ def test_history_has_a_row_per_epoch(finished: tuple[Path, str]) -> None:
 
 
 def test_pictures_can_be_opened(finished: tuple[Path, str]) -> None:
-    pictures = sorted(finished[0].glob("Images/MultiDigits/*.png"))
-    assert len(pictures) == 4
+    names = ("diagram", "rows", "samples", "training")
+    copies = sorted(finished[0].glob("Images/MultiDigits/*.png"))
+    (fingerprint,) = {path.name.split("_")[-2] for path in copies}
+    assert [path.name for path in copies] == [
+        f"Example_MDMTN_MM_withSparsity_{fingerprint}_{name}.png" for name in names
+    ]
+    pictures = [only(finished[0], f"logs/*/*/{name}.png") for name in names]
+    assert [path.read_bytes() for path in pictures] == [path.read_bytes() for path in copies]
     for picture in pictures:
         with Image.open(picture) as image:
             image.verify()
@@ -287,11 +293,11 @@ def test_help_explains_every_parameter(monkeypatch: pytest.MonkeyPatch, capsys: 
     parameters = {**fields_of(TrainingParameters), **fields_of(RunConfig), **fields_of(RunOptions)}
     for name in ("script", "architecture", "dataset", "worker"):  # no flags, or not for the user
         del parameters[name]
-        assert f"--{name} " not in screen
+        assert not re.search(rf"--{name}[ ,]", screen)
     for name, parameter in parameters.items():
-        assert f"--{'k' if name == 'w' else name} " in screen
+        assert re.search(rf"--{'k' if name == 'w' else name}[ ,]", screen)
         assert parameter.description
         assert " ".join(parameter.description.split()) in screen
     for flag in ("--data-dir", "--output-dir", "--demo", "--quiet"):
         assert flag in screen
-    assert "preference vector k: sparsity, task 1, ..., task m [0.001 0.2 0.799]" in screen
+    assert "preference vector k: sparsity, task 1, ..., task m [0.001, 0.2, 0.799]" in screen

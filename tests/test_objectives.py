@@ -27,6 +27,7 @@ from src.utils.objectives.augmented_lagrangian import (
 from src.utils.objectives.chebyshev import chebyshev_terms, chebyshev_value
 from src.utils.objectives.growl import growl_prox, growl_value
 from src.utils.objectives.owl import WEIGHT_TYPES, owl_prox, owl_value, owl_weights
+from src.utils.objectives.running_mean import RunningMean
 from src.utils.sparsity.rows import to_rows
 from tests import twins
 
@@ -285,6 +286,46 @@ def test_optimal_weights_have_float32_digits_whatever_the_size_of_the_terms(
     expected = twins.project_simplex([x + 1e4 * (y - largest) for x, y in zip(lam.tolist(), c.tolist(), strict=True)])
     torch.testing.assert_close(found.double(), vec(expected), rtol=0, atol=3e-6)
     assert float(found.sum()) == pytest.approx(1, abs=1e-6)
+
+
+# The running mean
+
+
+@PROPERTY
+@given(st.integers(1, 3).flatmap(lambda n: st.lists(numbers(n, -10, 10), min_size=1, max_size=15)), st.floats(0, 0.99))
+def test_running_mean_and_its_error_equal_their_definition(vectors: list[list[float]], beta: float) -> None:
+    average = RunningMean(len(vectors[0]), torch.device("cpu")).double()
+    for vector in vectors:
+        average.update(vec(vector), beta)
+    mean, error = twins.running_mean(vectors, beta)
+    torch.testing.assert_close(average.mean, vec(mean), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(average.error, vec(error), rtol=1e-6, atol=1e-6)
+
+
+def test_running_mean_of_equal_vectors_has_no_error_and_without_averaging_it_is_the_last_one() -> None:
+    average = RunningMean(2, torch.device("cpu"))
+    for _ in range(50):
+        average.update(torch.tensor([1.5, -2.0]), 0.9)
+    assert average.mean.tolist() == [1.5, -2.0]
+    assert average.error.tolist() == [0.0, 0.0]
+    last = RunningMean(2, torch.device("cpu"))
+    for number in range(4):
+        last.update(torch.tensor([1.0, 2.0]) * number, 0.0)
+    assert last.mean.tolist() == [3.0, 6.0]
+    last.reset()
+    assert last.count == 0
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.98])
+def test_the_error_is_that_of_the_mean_of_noise_and_a_slow_change_counts_little(beta: float) -> None:
+    """Independent noise of variance 1 leaves (1 - beta) / (1 + beta) in the mean."""
+    average = RunningMean(2000, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    for step in range(1000):
+        average.update(torch.randn(2000, generator=generator) - 0.1 * step, beta)
+    variance = float(average.mean.var())
+    assert variance == pytest.approx((1 - beta) / (1 + beta), rel=0.1)
+    assert float(average.error.square().mean()) == pytest.approx(variance, rel=0.1)
 
 
 # OWL weights

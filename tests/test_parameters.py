@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.utils.checked import allowed, fields_of, from_plain, to_plain
+from src.utils.checked import allowed, fields_of, from_plain, shown, to_plain
 from src.utils.errors import UserError
 from src.utils.objectives.min_norm import NORMALISATIONS
 from src.utils.objectives.owl import WEIGHT_TYPES
@@ -262,15 +262,6 @@ def test_every_value_can_say_in_a_line_what_it_is_and_what_is_allowed(cls: type)
         for text in (item.description, allowed(item)) if described else (allowed(item),):
             assert text, name
             assert "\n" not in text
-
-
-def shown(default: Any) -> str:
-    """A default value as the table of the README shows it."""
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    if isinstance(default, tuple):
-        return ", ".join(f"{value:g}" for value in default) or "none"
-    return "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def test_readme_documents_every_parameter() -> None:

@@ -327,3 +327,12 @@ def test_impossible_arguments_are_refused() -> None:
         reference_point([np.empty((0, 2))])
     with pytest.raises(ValueError, match="margin is"):
         reference_point([points], margin=-0.1)
+
+
+def test_a_front_is_shown_at_the_points_that_other_data_choose() -> None:
+    validation = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0]])
+    test = np.array([[2.0, 3.0], [3.0, 2.0], [1.0, 1.0]])  # the third is the best on the test data, by chance
+    front = front_of(test, [4.0, 4.0], chosen_by=validation)
+    assert front.mask.tolist() == [True, True, False]
+    assert front.volume == pytest.approx(hypervolume(test[:2], [4.0, 4.0]))
+    assert front.volume < front_of(test, [4.0, 4.0]).volume

@@ -45,6 +45,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
 
     for module in (diagram, fronts, run, sweeps, preference_ratios):
         monkeypatch.setattr(module, "save", keep)
+    monkeypatch.setattr(sweeps, "keep_copies", lambda pictures, beginning: [])
     yield figures
 
 
@@ -55,7 +56,7 @@ def results_of(losses: tuple[float, ...], k: tuple[float, ...] = (0.0, 0.5, 0.5)
         test_accuracy=accuracies, validation_accuracy=accuracies, validation_losses=losses, objectives=(3.0, *losses),
         state=MethodState([0.0, 0.1, 0.2], [0.0, 0.5, 0.5], {}), layers={"trunk.2": RowCounts(10, 6, 6, 6)},
         all_layers={"sparsity_rate": 0.0, "compression_rate": 1.0, "parameter_sharing": 1.0},
-        reached_min_sparsRate=None, sparsity_binds=None, found_in_search=None, best_epoch=1,
+        reached_min_sparsRate=None, sparsity_binds=None, sparsity_advice=None, found_in_search=None, best_epoch=1,
         parameter_count={"all": 1, "nonzero": 1},
         seconds={"total": 1.0, "phases": {}, "epoch": 1.0}, compression=None, images=None,
         parameters={"method": "Chebyshev"}, seed=0, data_seed=0, device="cpu", versions={},

@@ -107,6 +107,18 @@ def test_demo_of_every_script_runs(script: str, tmp_path: Path, monkeypatch: pyt
     assert len(list(tmp_path.glob("src/Sparse_models/*.pth"))) == 1
 
 
+SPARSE_DEMOS = [name for name in EXAMPLES if "withSparsity" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SPARSE_DEMOS)
+def test_a_sparse_demonstration_shows_sparsity(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, script, "--demo", "--quiet", "--output-dir", str(tmp_path)) == 0
+    results = results_in(tmp_path)
+    assert results["sparsity_rate"] > results["parameters"]["min_sparsRate"]
+    assert results["sparsity_advice"] is None
+
+
 @pytest.mark.parametrize("script", BASELINES)
 def test_demo_of_every_baseline_runs(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -285,8 +297,8 @@ def test_pictures_of_many_runs_are_drawn_anew_from_their_files(
     after = files_in(tmp_path)
     assert {path: after[path] for path in before} == before
     new = set(after) - set(before)  # a sweep draws nothing of its single runs by itself
-    assert {path.name for path in new} == {"run_training.png"} | ({"run_rows.png"} if kind == "search" else set())
-    assert len(pictures) == 1
+    assert {path.name for path in new} == {"training.png"} | ({"rows.png"} if kind == "search" else set())
+    assert len(pictures) == 2  # in the folder of the sweep, and the copy
     assert all(str(path) in shown for path in (*pictures, *new))
 
 
@@ -295,7 +307,7 @@ def test_nothing_is_drawn_before_a_training_is_finished(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {"starts": [], "boxes": {"box": 0.1, "box_origin": 0.0}}
-    content = {"kind": kind, "pictures": str(tmp_path / "p"), "trials": [], "settings": settings, "failures": []}
+    content = {"kind": kind, "picture_copies": str(tmp_path / "p"), "trials": [], "settings": settings, "failures": []}
     (tmp_path / "sweep.json").write_text(json.dumps(content))
     assert run(monkeypatch, "Train_and_Test.py", "draw", str(tmp_path)) == 2
     error = capsys.readouterr().err
@@ -385,7 +397,7 @@ def test_own_monitors_work_too(tmp_path: Path) -> None:
     parameters = TrainingParameters(w=(0.0, 1.0, 1.0, 1.0), a=(0.0,) * 4, num_tasks=4, max_iter=1, num_epochs=1)
     results = train_and_test(network, own_data(num_outs), parameters, name="projections", output_dir=str(tmp_path))
     assert results.compression is None  # nothing is sparse
-    assert (tmp_path / "Images" / "projections" / "MDMTN_diagram.png").is_file()
+    assert len(list(tmp_path.glob("logs/projections/*/diagram.png"))) == 1
 
 
 def test_labels_and_classes_that_do_not_match_are_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from Data_loaders.datasets import MultiTaskDataset
 from src.models.registry import load_model
 from src.utils.errors import CheckpointError, InUseError, UserError
 from src.utils.files import read_torch, write_torch
-from src.utils.runs.config import Run, RunConfig, model_file
+from src.utils.runs.config import Run, RunConfig
 from src.utils.runs.results import Results, read_history, read_results
 from src.utils.runs.run import start_or_go_on, train_run
 from src.utils.study.preference_vectors import preference_family, two_task_family
@@ -583,7 +583,7 @@ def test_vectors_that_differ_in_the_eighth_digit_have_names_of_their_own(
     basis = basis_in(tmp_path, digits)
     trials = basis.trials([{"w": k} for k in two_task_family(1e-7)])
     assert len({trial.name for trial in trials}) == len(trials) == 18
-    assert len({model_file(trial.config, trial.parameters) for trial in trials}) == 18
+    assert len({Run.new(trial.config, trial.parameters).model_copy for trial in trials}) == 18
     with pytest.raises(ValueError, match="names are not unique"):
         run_sweep("search", "sweep", basis, [trials[0], trials[0]])
     assert not any(tmp_path.iterdir())

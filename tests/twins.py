@@ -46,6 +46,23 @@ def project_simplex(v: Vector) -> list[float]:
     return [max(0.0, v_i - high) for v_i in v]
 
 
+def running_mean(vectors: Sequence[Vector], beta: float) -> tuple[list[float], list[float]]:
+    """Mean of the vectors weighted by beta^age, and its standard error sqrt(v sum(w^2)) / sum(w).
+
+    v is the mean, with the same weights, of half the squared difference of a vector and the one before it; the first
+    has none.
+    """
+    mean, error = [], []
+    for component in zip(*vectors, strict=True):
+        weights = [beta**age for age in reversed(range(len(component)))]
+        total = math.fsum(weights)
+        halves = [0.0] + [(new - old) ** 2 / 2 for old, new in itertools.pairwise(component)]
+        variance = math.fsum(w * h for w, h in zip(weights, halves, strict=True)) / total
+        mean.append(math.fsum(w * c for w, c in zip(weights, component, strict=True)) / total)
+        error.append(math.sqrt(variance * math.fsum(w * w for w in weights)) / total)
+    return mean, error
+
+
 def owl_weights(n: int, weight_type: str, beta1: float, beta2: float) -> list[float]:
     """theta_1, ..., theta_n, with i from 1 as in the paper."""
     theta = []

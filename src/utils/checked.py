@@ -49,6 +49,15 @@ def to_plain(instance: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in asdict(instance).items()}
 
 
+def shown(default: Any) -> str:
+    """A default value as the README and ``--help`` write it."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple | list):
+        return ", ".join(map(shown, default)) or "none"
+    return "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+
+
 def allowed(field: FieldInfo) -> str:
     """What a field may be, in a few words."""
     return _allowed(field.annotation, field.metadata)

@@ -6,6 +6,7 @@ torch is imported where a file needs it: flags and their help do not.
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -94,6 +95,11 @@ def write_picture(path: Path, save: Callable[[IO[bytes]], None]) -> None:
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file."""
     _write_whole(target, lambda file: file.write(source.read_bytes()))
+
+
+def files_beginning(beginning: Path) -> list[Path]:
+    """Files whose names are that of ``beginning``, an underscore and something more, in its folder."""
+    return sorted(beginning.parent.glob(f"{glob.escape(beginning.name)}_*"))
 
 
 def check_writable(folder: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from src.utils.checked import fields_of, from_plain
-from src.utils.command_line.flags import Plan, Request, add_flags, read_flags
+from src.utils.command_line.flags import Plan, Request, read_flags
+from src.utils.command_line.help import add_flags
 from src.utils.command_line.options import (
     CompareOptions,
     DrawOptions,
@@ -169,4 +170,5 @@ def _train(request: Request[Any], work: str, *others: Any, module: str = "traini
         if request.options.resume is not None:
             training.go_on(request)
         else:
+            request = training.with_reference_point(request)
             getattr(import_module(f"src.utils.command_line.{module}"), work)(request, *others)

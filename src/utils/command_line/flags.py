@@ -6,31 +6,24 @@ here needs torch, so that --help answers at once.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
-
-from pydantic.fields import FieldInfo
+from typing import Any, Generic, TypeVar
 
 from Data_loaders.registry import DATASETS, dataset_entry
 from src.models.names import ARCHITECTURE_NAMES, check_architecture
 from src.utils.checked import fields_of, from_plain
+from src.utils.command_line.help import make_parser
 from src.utils.command_line.options import RunOptions
-from src.utils.command_line.parser import Parser
-from src.utils.command_line.without_effect import without_effect
+from src.utils.command_line.without_effect import idle_flags, without_effect
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
 from src.utils.training.defaults import default_parameters
 from src.utils.training.parameters import TrainingParameters
 
 Options = TypeVar("Options", bound=RunOptions)
-SET_BY_SCRIPTS = ("script", "architecture", "dataset")
-SWITCHES = {
-    "demo": "train on bundled data with a short schedule, without any download",
-    "quiet": "no progress, only the final table",
-}
 
 
 @dataclass(frozen=True)
@@ -107,6 +100,7 @@ class Request(Generic[Options]):
         quiet: whether no progress is to be shown.
         given: names of the flags that were given.
         notes: what the user should know of them.
+        ideal: whether the reference point is to be that of single-task networks.
     """
 
     plan: Plan
@@ -116,6 +110,7 @@ class Request(Generic[Options]):
     quiet: bool
     given: tuple[str, ...]
     notes: tuple[str, ...]
+    ideal: bool = False
 
 
 def read_flags(
@@ -140,18 +135,29 @@ def read_flags(
     Raises:
         UserError: for an unknown flag, or a value that is not allowed.
     """
-    values = vars(_parser(plan, {}, description, options, command, without).parse_args(arguments))
+    texts = {"architecture": ARCHITECTURE_NAMES, "dataset": DATASETS} if plan.choice else {}
+    make = partial(
+        make_parser,
+        options,
+        description=description,
+        command=command,
+        without=without,
+        choices={name: f"one of {', '.join(known)} [{getattr(plan, name)}]" for name, known in texts.items()},
+    )
+    values = vars(make(defaults={}, idle={}).parse_args(arguments))
     asked_for_help = values.pop("help", False)
     given = {name: _text(value) for name, value in values.items()}
+    ideal = given.get("a") == ("ideal",)
     wanted = plan.given(given)
     if asked_for_help:
-        shown = {**wanted.changed(), **wanted.parameters(), "task": wanted.task}
-        _parser(plan, shown, description, options, command, without).print_help()
+        defaults = {**wanted.changed(), **wanted.parameters(), "task": wanted.task}
+        make(defaults=defaults, idle=idle_flags(from_plain(TrainingParameters, wanted.parameters()))).print_help()
         raise SystemExit(0)
     dataset = dataset_entry(wanted.dataset).demo if wanted.demo else wanted.dataset
     names = {"script": plan.script.stem, "architecture": wanted.architecture, "dataset": dataset, "task": wanted.task}
     own = from_plain(options, _only(options, {**wanted.changed(), **given}))
-    parameters = from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, given)})
+    known = {name: value for name, value in given.items() if not (ideal and name == "a")}
+    parameters = from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, known)})
     return Request(
         plan=wanted,
         config=from_plain(RunConfig, {**_only(RunConfig, given), **names}),
@@ -160,69 +166,8 @@ def read_flags(
         quiet="quiet" in given,
         given=tuple(given),
         notes=without_effect(given, parameters),
+        ideal=ideal and parameters.uses_reference,
     )
-
-
-def add_flags(parser: Any, cls: type, names: Sequence[str], shown: Mapping[str, Any] | None = None) -> None:
-    """A flag for each of some fields of a checked dataclass; without being given it has no value."""
-    for name in names:
-        item = fields_of(cls)[name]
-        _add_field(parser, name, item, (shown or {}).get(name, item.default))
-
-
-def _parser(
-    plan: Plan,
-    shown: Mapping[str, Any],
-    description: str | None,
-    options: type[RunOptions],
-    command: str,
-    without: Sequence[str],
-) -> Parser:
-    made = Parser(description=description, add_help=False, argument_default=argparse.SUPPRESS)
-    made.prog += f" {command}".rstrip()
-    own = made.add_argument_group("this command")
-    own.add_argument("-h", "--help", action="store_true", help="show this and leave")
-    add_flags(own, options, [name for name in fields_of(options) if name != "worker"], shown)
-    own.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    running = made.add_argument_group("running")
-    if plan.choice:
-        for name, known in (("architecture", ARCHITECTURE_NAMES), ("dataset", DATASETS)):
-            text = f"one of {', '.join(known)} [{getattr(plan, name)}]"
-            running.add_argument(f"--{name}", metavar="NAME", help=text)
-    add_flags(running, RunConfig, [name for name in fields_of(RunConfig) if name not in SET_BY_SCRIPTS], shown)
-    for name, text in SWITCHES.items():
-        running.add_argument(f"--{name}", action="store_true", help=text)
-    training = made.add_argument_group("training parameters")
-    names = [name for name in fields_of(TrainingParameters) if name not in without]
-    add_flags(training, TrainingParameters, names, shown)
-    return made
-
-
-def _add_field(group: Any, name: str, item: FieldInfo, default: Any) -> None:
-    flags = ["--k", "--w"] if name == "w" else [f"--{name}"]
-    if name.endswith("_dir"):
-        flags.append(f"--{name.replace('_', '-')}")
-    many: dict[str, Any] = {"nargs": "+"} if get_origin(item.annotation) is tuple else {}
-    text = f"{item.description}{_shown(default)}".replace("%", "%%")
-    group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, metavar=_kind(item.annotation), help=text, **many)
-
-
-def _kind(annotation: Any) -> str:
-    """What a flag's value is, as --help shows it."""
-    options = [option for option in get_args(annotation) if option is not type(None)]
-    if get_origin(annotation) is Literal:
-        return "|".join(map(str, options))
-    if options:
-        return _kind(options[0]) + ("|none" if type(None) in get_args(annotation) else "")
-    return {float: "NUMBER", int: "N", bool: "yes|no", str: "NAME"}[annotation]
-
-
-def _shown(default: Any) -> str:
-    if default is None or default == ():
-        return ""
-    if isinstance(default, bool):
-        return f" [{'yes' if default else 'no'}]"
-    return f" [{' '.join(f'{value:g}' for value in default)}]" if isinstance(default, tuple) else f" [{default}]"
 
 
 def _text(value: Any) -> Any:

@@ -85,7 +85,8 @@ def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tupl
 
 def compare_folders(folders: list[Path], name: str, output_dir: str | None, options: CompareOptions) -> None:
     """Draw the fronts of several folders in one picture."""
-    comparison = compare(folders, Path(output_dir).resolve() if output_dir else ROOT, name, options.reference)
+    root, message = Path(output_dir).resolve() if output_dir else ROOT, ConsoleObserver(quiet=True).message
+    comparison = compare(folders, root, name, options.reference, message)
     with pictures_as(options.figure_format):
         show_comparison(comparison, draw_comparison(comparison))
 

@@ -19,12 +19,21 @@ class Parser(argparse.ArgumentParser):
     """Takes flags by their full names only, shows the description as it is, and refuses bad ones in one line."""
 
     def __init__(self, **options: Any) -> None:
-        options = {"formatter_class": argparse.RawDescriptionHelpFormatter, **options}
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **options)
         self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # -1e-3, too
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; --help lists what is allowed")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Names the value of a flag once, after all of its names."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
 
 
 class Terminated(KeyboardInterrupt):

@@ -11,7 +11,8 @@ from src.utils.command_line.training import basis_of, leave_if_failed, workers_o
 from src.utils.errors import UserError
 from src.utils.report.console import ConsoleObserver, ConsoleSweepObserver, show_study
 from src.utils.report.study_report import report_study
-from src.utils.runs.problem import check_run
+from src.utils.runs.config import RunConfig
+from src.utils.runs.problem import check_reference_point, check_run, load_dataset
 from src.utils.runs.run import start_or_go_on
 from src.utils.study.pareto_study import Boxes, pareto_study
 from src.utils.study.preference_vectors import preference_family
@@ -29,7 +30,14 @@ def study(request: Request[StudyOptions]) -> None:
     for k0 in (DEMO_K0, *options.k0):
         preference_family(k0, request.parameters.tasks, options.resolution)
     workers_of(request)  # refused, as all else, before a demonstration trains a model to start from
-    starts = _start_models(request, ConsoleSweepObserver(quiet=request.quiet))  # before data are asked for
+    observer = ConsoleSweepObserver(quiet=request.quiet)
+    starts = _start_models(request, observer)  # before data are asked for
+    for start in starts:
+        if not start.sparsity_rate:
+            observer.message(
+                f"{start.path.name}, trained with k0 = {start.k0:g}, has no zero rows: none are held, and its front is "
+                f"that of a dense network; for a sparse one raise k0, or max_iter_search of {_maker(config)}"
+            )
     basis = replace(basis_of(request), config=replace(config, model=None))
     boxes = Boxes(options.box, options.box_origin)
     found = pareto_study(basis, starts, resolution=options.resolution, boxes=boxes)
@@ -44,7 +52,7 @@ def _start_models(request: Request[StudyOptions], observer: SweepObserver) -> li
         if k0s:
             raise UserError(f"k0 is {list(k0s)}; allowed with --model: none, the model has its own")
         return [read_start_model(Path(config.model), config)]
-    maker = config.script.replace("Pareto_front_study", "Example") + "_withSparsity.py"
+    maker = _maker(config)
     starts = []
     for k0 in dict.fromkeys(k0s) or [None]:
         try:
@@ -57,8 +65,15 @@ def _start_models(request: Request[StudyOptions], observer: SweepObserver) -> li
     return starts
 
 
+def _maker(config: RunConfig) -> str:
+    """The script that makes a model to start from."""
+    return config.script.replace("Pareto_front_study", "Example") + "_withSparsity.py"
+
+
 def _make_demo_model(request: Request[StudyOptions], k0: float) -> None:
     """Train the sparse network that a demonstration of the study starts from."""
+    data = load_dataset(request.config, ConsoleObserver(quiet=True))
+    check_reference_point(request.parameters, data.num_outs, data.task_names)  # of the study, before there is work
     k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
     parameters = TrainingParameters(**replace(request.plan, k=k, defaults={}, in_demo={}).parameters())
     start_or_go_on(request.config, parameters, ConsoleObserver(quiet=request.quiet))

@@ -38,7 +38,7 @@ from src.utils.study.preference_vectors import preference_family
 from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
 from src.utils.study.sweep import Basis, Outcome
-from src.utils.study.teachers import train_teachers
+from src.utils.study.teachers import ideal_point, train_teachers
 from src.utils.study.worker import end_with_starter
 from src.utils.study.workers import Workers
 from src.utils.training.engine import Observer
@@ -51,6 +51,7 @@ def train(request: Request[RunOptions]) -> None:
     """Train one network and test it."""
     if request.plan.k is None:
         raise UserError("the preference vector is missing; give it with --k")
+    check_run(request.config, request.parameters)
     show(train_run(Run.new(request.config, request.parameters), ConsoleObserver(quiet=request.quiet)))
 
 
@@ -115,6 +116,18 @@ def search_and_train(request: Request[SearchedOptions], candidates: Sequence[Map
     leave_if_failed(outcome)
 
 
+def with_reference_point(request: Request[Any]) -> Request[Any]:
+    """The request with the reference point it asks for: that of single-task networks is found first."""
+    if not request.ideal:
+        return request
+    config, parameters = request.config, request.parameters
+    check_run(replace(config, model="to be found") if parameters.mode.from_model else config, parameters)
+    a = ideal_point(basis_of(request))
+    if not request.quiet:
+        print(f"reference point a = ({', '.join(f'{value:.4g}' for value in a)}), of single-task networks")
+    return replace(request, parameters=parameters.changed(a=a))
+
+
 def _teacher(request: Request[SearchedOptions]) -> TrainingParameters:
     """Defaults of a single task without sparsity."""
     single = replace(request.plan, architecture="STL", k=(0.0, 1.0), defaults={}, in_demo={})
@@ -129,7 +142,9 @@ def show(results: Results) -> None:
 
 def workers_of(request: Request[Any]) -> Workers:
     """Who trains, as the flags say; a process goes on with a training by the script that was started."""
-    options: SweepOptions = request.options
+    options: RunOptions = request.options
+    if not isinstance(options, SweepOptions):
+        return Workers(1, None, request.plan.script)
     return Workers(options.jobs, options.dask, request.plan.script)
 
 

@@ -19,7 +19,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[TrainingParameters], bool], str],
     (("sim_preference",), lambda p: p.mode in (Mode.SPARSE, Mode.RETRAIN), "no rows are clustered"),
     (("row_groups",), lambda p: p.mode in (Mode.SPARSE, Mode.RETRAIN), "no rows become zero or equal"),
     (("min_sparsRate",), lambda p: p.with_sparsity, "k_0 is 0"),
-    (("a", "epsilon", "t_update", "mu", "rho"), lambda p: "Chebyshev" in p.method, "only the Chebyshev methods use it"),
+    (("a", "epsilon", "t_update", "mu", "rho"), lambda p: p.uses_reference, "only the Chebyshev methods use it"),
     (("gradient_normalisation", "mgda_ub"), lambda p: p.method == "MGDA", "only method MGDA uses it"),
     (("distillation", "teachers"), lambda p: p.method in WITH_TEACHERS, "only method KDMTL uses it"),
     (("momentum",), lambda p: p.base_optimizer == "SGD", "only base_optimizer SGD uses it"),
@@ -29,7 +29,12 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[TrainingParameters], bool], str],
 
 def without_effect(given: Collection[str], parameters: TrainingParameters) -> tuple[str, ...]:
     """A line for each of the given flags that changes nothing in a training with these parameters, and why."""
-    found = [(name, why) for names, counts, why in _TABLE for name in names if name in given and not counts(parameters)]
+    found = {name: why for name, why in idle_flags(parameters).items() if name in given}
     if {"jobs", "dask"} <= set(given):
-        found.append(("jobs", "with --dask the workers of the cluster count"))
-    return tuple(f"--{name} does nothing here: {why}" for name, why in found)
+        found["jobs"] = "with --dask the workers of the cluster count"
+    return tuple(f"--{name} does nothing here: {why}" for name, why in found.items())
+
+
+def idle_flags(parameters: TrainingParameters) -> dict[str, str]:
+    """Why a flag changes nothing in a training with these parameters, by its name."""
+    return {name: why for names, counts, why in _TABLE if not counts(parameters) for name in names}

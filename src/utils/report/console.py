@@ -104,8 +104,8 @@ def show_run(results: Results, files: Iterable[Path]) -> None:
     print(f"{'parameters':<{_WIDTH}}  {count['nonzero']:11,}    (not zero, of {count['all']:,})")
     if results.compression:
         print(f"{'compressed':<{_WIDTH}}  {_compressed(results.compression)}")
-    if results.reached_min_sparsRate is False:
-        print("min_sparsRate was NOT reached")
+    if results.sparsity_advice:
+        print(f"NOT as sparse as asked for: {results.sparsity_advice}")
     print(f"\n{results.seconds['total']:.1f} s in all, {results.seconds['epoch']:.2f} s per epoch")
     show_files(files)
 

@@ -39,10 +39,10 @@ def draw_comparison(comparison: Comparison) -> list[Path]:
     )
     accuracies = draw_fronts(
         base.with_name(f"{base.name}_accuracies.png"),
-        {item.label: 100 - item.errors.values for item in comparison.compared},
+        {item.label: 100 - item.errors.values[item.errors.mask] for item in comparison.compared},
         [f"test accuracy, {task} (%)" for task in comparison.task_names],
         {item.label: item.errors.volume for item in comparison.compared},
-        f"{dataset}: accuracies",
+        f"{dataset}: accuracies of the points that the validation data choose",
         larger_is_better=True,
         reference=100 - first.errors.reference,
     )

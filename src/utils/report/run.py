@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from src.utils.files import read_torch
 from src.utils.report.diagram import draw_diagram, kind_of
-from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, save, task_colour, text_colour
+from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, keep_copies, save, task_colour, text_colour
 from src.utils.runs.config import HISTORY, MODEL, SAMPLES, Run
 from src.utils.runs.results import Samples, read_history, read_results, read_samples
 from src.utils.sparsity.metrics import RowCounts
@@ -57,7 +57,7 @@ DETAILS: Mapping[str, Detail] = {
 
 
 def draw_run(folder: Path) -> list[Path]:
-    """Draw the pictures of the finished run in a folder; returns their files.
+    """Draw the pictures of the finished run into its folder, with the copies beside those of other runs; returns all.
 
     Raises:
         UserError: if there is none, or its files are damaged.
@@ -70,14 +70,13 @@ def draw_run(folder: Path) -> list[Path]:
     samples = folder / SAMPLES
     if samples.exists():
         shown = f"{results.dataset}: {', '.join(results.task_names)}"
-        pictures += draw_samples(run.pictures.with_name("samples.png"), read_samples(samples), shown)
-    if run.model_copy:
-        state = read_torch(folder / MODEL)["state_dict"]
-        kind = kind_of(state)
-        if kind:
-            path = run.pictures.with_name(f"{kind}_diagram.png")
-            pictures += draw_diagram(path, state, results.task_names, results.layers, title)
-    return pictures
+        pictures += draw_samples(run.picture("samples"), read_samples(samples), shown)
+    if run.picture_copies is None:
+        return pictures
+    state = read_torch(folder / MODEL)["state_dict"]
+    if kind_of(state):
+        pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, title)
+    return [*pictures, *keep_copies(pictures, run.picture_copies)]
 
 
 def draw_samples(path: Path, samples: Samples, title: str) -> list[Path]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from src.utils.files import write_text
 from src.utils.report.fronts import draw_curves, draw_front, draw_front_3d
+from src.utils.report.style import keep_copies
 from src.utils.runs.config import HISTORY
 from src.utils.runs.results import read_history
 from src.utils.study.pareto import Front
@@ -20,7 +21,8 @@ def report_study(study: Study) -> list[Path]:
     """Draw all pictures of a study and write its report; returns their files."""
     report = study.outcome.folder / "report.md"
     write_text(report, _report(study))
-    return [report, *_draw(study)]
+    pictures = _draw(study)
+    return [report, *pictures, *keep_copies(pictures, study.outcome.picture_copies)]
 
 
 def _draw(study: Study) -> list[Path]:
@@ -64,8 +66,8 @@ def _report(study: Study) -> str:
         "|" + "---|" * (2 * len(names) + 4),
         *(_row(study, place) for place in range(len(study.points))),
         "",
-        "front: L not dominated in the validation losses, E also with epsilon-dominance, A not dominated in the test "
-        "accuracies, O not dominated in the validation losses and Omega together.",
+        "front: L not dominated in the validation losses, E also with epsilon-dominance, A not dominated in the "
+        "validation accuracies, O not dominated in the validation losses and Omega together.",
     ]
     if failures:
         lines += ["", "## Failed", "", *(f"- {failure.name}: {failure.reason}" for failure in failures)]
@@ -99,10 +101,11 @@ def _findings(study: Study) -> list[str]:
         f"- {len(study.points)} vectors trained, {len(study.outcome.failures)} failed.",
         f"- {losses.count} of them are not dominated in the validation losses, {int(study.on_epsilon_front.sum())} "
         f"with epsilon-dominance (boxes of {boxes.box:g} from {boxes.box_origin:g}); {errors.count} are not dominated "
-        "in the test accuracies.",
+        "in the validation accuracies.",
         f"- Best mean validation accuracy: {study.best.label}, test accuracy {_numbers(best.test_accuracy, '.2f')} % "
         f"(mean {best.mean_test_accuracy:.2f} %).",
-        f"- Hypervolume of the validation losses: {_volume(losses)}; of the test errors in percent: {_volume(errors)}.",
+        f"- Hypervolume of the validation losses: {_volume(losses)}; of the test errors in percent, at the points that "
+        f"the validation accuracies choose: {_volume(errors)}.",
     ]
     if len(study.starts) > 1:  # networks of several k0: of interest is what Omega costs
         lines.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from src.utils.files import write_picture
+from src.utils.files import copy_file, write_picture
 
 SPARSITY_COLOUR = "#555555"
 TASK_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -70,3 +70,11 @@ def save(figure: Figure, path: Path) -> list[Path]:
         for file in files:
             write_picture(file, partial(figure.savefig, format=file.suffix[1:], dpi=DPI))
     return files
+
+
+def keep_copies(pictures: Iterable[Path], beginning: Path) -> list[Path]:
+    """Copy pictures beside those of others, under names that begin with that of ``beginning``; returns the copies."""
+    copies = {picture: beginning.with_name(f"{beginning.name}_{picture.name}") for picture in pictures}
+    for picture, copy in copies.items():
+        copy_file(picture, copy)
+    return list(copies.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.utils.report.style import MARKERS, SPARSITY_COLOUR, save, task_colour
+from src.utils.report.style import MARKERS, SPARSITY_COLOUR, keep_copies, save, task_colour
 from src.utils.study.repeat import statistics_of
 from src.utils.study.sweep import Outcome
 
@@ -39,7 +39,7 @@ def draw_search(outcome: Outcome) -> list[Path]:
     axis.set_xlabel("validation accuracy (%)")
     axis.set_ylabel(order)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(names) + 2, fontsize=9)
-    return save(figure, outcome.pictures.with_suffix(".png"))
+    return _saved(figure, outcome, "accuracies")
 
 
 def _order(outcome: Outcome) -> tuple[list[int], str]:
@@ -54,7 +54,7 @@ def _order(outcome: Outcome) -> tuple[list[int], str]:
 
 def draw_repetitions(outcome: Outcome) -> list[Path]:
     """Test accuracies of all repetitions, tasks and their mean, each a dot, with mean and standard deviation."""
-    path, found = outcome.picture("repetitions"), statistics_of(outcome)
+    found = statistics_of(outcome)
     names = found.names
     figure = Figure(figsize=(1.5 * len(names) + 2.5, 4.5), layout="constrained")
     axis = figure.subplots()
@@ -70,4 +70,9 @@ def draw_repetitions(outcome: Outcome) -> list[Path]:
     axis.grid(alpha=0.3, axis="y")
     title = f"{outcome.results[0].script}: test accuracy of {len(outcome.points)} repetitions"
     axis.set_title(title, fontsize=10)
-    return save(figure, path)
+    return _saved(figure, outcome, "repetitions")
+
+
+def _saved(figure: Figure, outcome: Outcome, what: str) -> list[Path]:
+    pictures = save(figure, outcome.picture(what))
+    return [*pictures, *keep_copies(pictures, outcome.picture_copies)]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass as plain_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from src.utils.checked import CHECKED, Checked, from_plain, to_plain
 from src.utils.errors import UserError
-from src.utils.files import write_json
+from src.utils.files import read_torch, write_json
 from src.utils.training.parameters import TrainingParameters
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,6 +24,9 @@ START, CHECKPOINT, HISTORY = "run.json", "checkpoint.pt", "history.csv"
 MODEL, SAMPLES, RESULTS = "model.pth", "samples.npz", "results.json"
 """Files of a run: how it was started, its state after the last epoch (while it is unfinished), a row per epoch; the
 trained model, the first training images, and, once it is finished, what it reached."""
+_PLACES = frozenset(
+    {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers"}
+)  # of a configuration: where files and processors are, and who asked
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -92,28 +97,31 @@ class Run:
 
     Attributes:
         config, parameters: what is run.
-        folder: of its files, which have the names above.
-        pictures: folder and beginning of the name of its pictures.
-        model_copy: where the model is kept beside those of other runs; None for one run among many.
+        folder: of its files, which have the names above, and its pictures.
+        fingerprint: of what is run, in the names of the copies that are kept beside those of other runs; None for one
+            run among many, which has no copies.
     """
 
     config: RunConfig
     parameters: TrainingParameters
     folder: Path
-    pictures: Path
-    model_copy: Path | None = None
+    fingerprint: str | None = None
 
     @classmethod
     def new(cls, config: RunConfig, parameters: TrainingParameters) -> Run:
-        """A run in a folder of its own."""
+        """A run in a folder of its own, with copies of its model and pictures beside those of other runs.
+
+        Raises:
+            UserError: if a model it starts or learns from cannot be read.
+        """
         moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         folder = config.logs / config.script / f"{_name(config, parameters)}_{moment}"
-        return cls(config, parameters, folder, config.images / config.script, model_file(config, parameters))
+        return cls(config, parameters, folder, run_fingerprint(config, parameters))
 
     @classmethod
     def among_many(cls, config: RunConfig, parameters: TrainingParameters, folder: Path) -> Run:
         """A run with all its files in one folder."""
-        return cls(config, parameters, folder, folder / "run")
+        return cls(config, parameters, folder)
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -126,16 +134,14 @@ class Run:
             content = json.loads((folder / START).read_text())
             config = from_plain(RunConfig, content["config"])
             parameters = from_plain(TrainingParameters, content["parameters"])
-            copy = content["model_copy"]
-            return cls(config, parameters, folder, Path(content["pictures"]), Path(copy) if copy else None)
+            return cls(config, parameters, folder, content["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError, UserError) as error:
             raise UserError(f"{folder} holds no run of this version (no readable {START})") from error
 
     def save(self) -> None:
         """Write down how the run is started."""
         content = {"config": to_plain(self.config), "parameters": to_plain(self.parameters)}
-        copy = str(self.model_copy) if self.model_copy else None
-        write_json(self.folder / START, {**content, "pictures": str(self.pictures), "model_copy": copy})
+        write_json(self.folder / START, {**content, "fingerprint": self.fingerprint})
 
     @property
     def name(self) -> str:
@@ -154,9 +160,19 @@ class Run:
         places = [*files, compressed_file(self.folder / MODEL), self.model_copy]
         return [path for path in places if path and path.exists()]
 
+    @property
+    def model_copy(self) -> Path | None:
+        """Where the model is kept beside those of other runs."""
+        return model_file(self.config, self.parameters, self.fingerprint) if self.fingerprint else None
+
+    @property
+    def picture_copies(self) -> Path | None:
+        """Folder and beginning of the names of the pictures that are kept beside those of other runs."""
+        return self.config.images / f"{self.config.script}_{self.fingerprint}" if self.fingerprint else None
+
     def picture(self, kind: str) -> Path:
         """File of a picture."""
-        return self.pictures.with_name(f"{self.pictures.name}_{kind}.png")
+        return self.folder / f"{kind}.png"
 
 
 def compressed_file(model: Path) -> Path:
@@ -164,12 +180,44 @@ def compressed_file(model: Path) -> Path:
     return model.with_name(f"{model.stem}_compressed.pth")
 
 
-def model_file(config: RunConfig, parameters: TrainingParameters) -> Path:
-    """Where a run's model is kept beside those of other runs."""
+def identity(
+    config: RunConfig, parameters: TrainingParameters, checksum: Callable[[str], str] | None = None
+) -> list[Any]:
+    """All that the results of a run depend on, as plain values: not where files are, but what they hold.
+
+    Args:
+        config, parameters: what is run.
+        checksum: of a model file; None takes :func:`model_checksum`.
+
+    Raises:
+        UserError: if a model that it starts or learns from cannot be read.
+    """
+    models = [*([config.model] if config.model else []), *config.teachers]
+    what = {name: value for name, value in to_plain(config).items() if name not in _PLACES}
+    return [what, to_plain(parameters), [(checksum or model_checksum)(path) for path in models]]
+
+
+def model_checksum(path: str) -> str:
+    """Of a model file's architecture and weights; not of the times and versions beside them."""
+    content = read_torch(Path(path))
+    digest = hashlib.sha256(json.dumps(content.get("architecture"), sort_keys=True).encode())
+    for name, tensor in content.get("state_dict", {}).items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_fingerprint(config: RunConfig, parameters: TrainingParameters) -> str:
+    """Six hexadecimal digits of a checksum of :func:`identity`."""
+    return hashlib.sha256(json.dumps(identity(config, parameters), sort_keys=True).encode()).hexdigest()[:6]
+
+
+def model_file(config: RunConfig, parameters: TrainingParameters, fingerprint: str) -> Path:
+    """Where the model of a run with this :func:`run_fingerprint` is kept beside those of other runs."""
     task = "" if config.task is None else f"_task{config.task}"
     method = "" if parameters.method == "Chebyshev" else f"_{parameters.method}"
     model = f"{config.architecture}{method}_{config.dataset}{task}_{_name(config, parameters)}"
-    return config.root / config.mod_logdir / f"{model}_model{parameters.num_model}.pth"
+    return config.root / config.mod_logdir / f"{model}_{fingerprint}_model{parameters.num_model}.pth"
 
 
 def _name(config: RunConfig, parameters: TrainingParameters) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,8 +23,9 @@ from src.utils.runs.config import RunConfig
 from src.utils.sparsity.groups import channel_positions
 from src.utils.training.engine import Observer
 from src.utils.training.lsuv import initialise_lsuv
-from src.utils.training.methods import check_method
-from src.utils.training.parameters import TrainingParameters
+from src.utils.training.method import CRITERIA
+from src.utils.training.methods import check_method, make_method
+from src.utils.training.parameters import Mode, TrainingParameters
 
 
 @dataclass(frozen=True)
@@ -182,11 +184,13 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
     if len(problem.task_names) != tasks:
         raise UserError(f"task_names are {list(problem.task_names)}; allowed for {problem.name}: {tasks}, one per task")
     check_method(parameters, len(problem.teachers))
+    check_reference_point(parameters, problem.architecture.num_outs, problem.task_names)
     if parameters.with_sparsity and not problem.network.growl_layers(parameters.skip_layer):
         raise UserError(
             f"w (the preference vector k) is {list(parameters.w)}; allowed for this network and skip_layer = "
             f"{parameters.skip_layer}: 0 for sparsity, no layer is left that may become sparse"
         )
+    _check_reference_of_sparsity(problem, parameters)
     for split in ("train", "validation", "test"):
         labels = getattr(problem.splits, split).labels
         for task, classes in enumerate(problem.architecture.num_outs):
@@ -196,6 +200,43 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
                     f"{split} labels of task {task} ({problem.task_names[task]}) range from {low} to {high}; "
                     f"allowed: 0 to {classes - 1}, as the network has {classes} outputs for it"
                 )
+
+
+def check_reference_point(parameters: TrainingParameters, num_outs: Sequence[int], task_names: Sequence[str]) -> None:
+    """Refuse a reference point that is no bound from below: at or above the loss of guessing, for any task.
+
+    Guessing are equal outputs for all classes: a loss of log C for C classes and cross_entropy, of (C - 1) / C for
+    multi_margin_loss.
+
+    Args:
+        parameters: of the training.
+        num_outs, task_names: numbers of classes and names, one per task.
+
+    Raises:
+        UserError: naming the task and what is allowed.
+    """
+    if not parameters.uses_reference:
+        return
+    for classes, name, a, k in zip(num_outs, task_names, parameters.a[1:], parameters.w[1:], strict=True):
+        guessing = float(CRITERIA[parameters.criterion](torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64)))
+        if k > 0 and a >= guessing:
+            raise UserError(
+                f"a is {list(parameters.a)}; allowed for {name}: below {guessing:.4g}, the {parameters.criterion} of "
+                f"guessing among {classes} classes; a reference point is a bound that no network is to fall below"
+            )
+
+
+def _check_reference_of_sparsity(problem: Problem, parameters: TrainingParameters) -> None:
+    """Refuse a reference point at or above Omega of the network that the training starts from."""
+    if not parameters.uses_reference or parameters.mode is not Mode.SPARSE or parameters.a[0] <= 0:
+        return
+    method = make_method(problem.network, parameters, next(problem.network.parameters()).device, problem.teachers)
+    omega = float(method.sparsity_objective().detach())
+    if parameters.a[0] >= omega:
+        raise UserError(
+            f"a is {list(parameters.a)}; allowed for sparsity: below {omega:.4g}, Omega of the network that the "
+            "training starts from; a reference point is a bound that no network is to fall below"
+        )
 
 
 def _check_tasks(parameters: TrainingParameters, tasks: int, name: str) -> None:

@@ -39,6 +39,7 @@ class Results:
         reached_min_sparsRate: whether it is as sparse as asked for; None without sparsity.
         sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that a longer phase 1
             would give more zero rows; None without phase 1.
+        sparsity_advice: what to change where k_0 is above 0 and there are fewer zero rows than asked for, or none.
         found_in_search: epoch, sparsity rate and validation accuracy of what phase 1 kept.
         best_epoch: epoch the model kept comes from.
         parameter_count: trainable numbers of the network, and how many of them are not zero.
@@ -66,6 +67,7 @@ class Results:
     all_layers: dict[str, float]
     reached_min_sparsRate: bool | None
     sparsity_binds: bool | None
+    sparsity_advice: str | None
     found_in_search: dict[str, Any] | None
     best_epoch: int
     parameter_count: dict[str, int]

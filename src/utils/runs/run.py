@@ -21,7 +21,7 @@ from src.models.multi_task import layers_with_rows
 from src.models.registry import save_model
 from src.utils.checked import to_plain
 from src.utils.errors import CheckpointError, InUseError, UserError
-from src.utils.files import check_writable
+from src.utils.files import check_writable, files_beginning
 from src.utils.runs.compression import compress_trained, seconds_after
 from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
 from src.utils.runs.problem import Problem, check_problem, check_run, group_rows, load_problem, torch_device
@@ -64,8 +64,8 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
         CheckpointError: if the checkpoint cannot be read.
     """
     check_run(run.config, run.parameters)
-    for path in filter(None, (run.folder, run.pictures.parent, run.model_copy and run.model_copy.parent)):
-        check_writable(path)
+    for path in filter(None, (run.folder / RESULTS, run.picture_copies, run.model_copy)):
+        check_writable(path.parent)
     with run_arithmetic():
         problem = problem or load_problem(run.config, run.parameters, observer)
         check_problem(problem, run.parameters)
@@ -165,8 +165,9 @@ def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Obse
         observer.message(f"interrupted; go on with --resume {run.folder}")
         raise
     write_history(run.folder / HISTORY, trainer.history)
-    if run.model_copy and problem.dataset:
+    if run.fingerprint and problem.dataset:
         write_samples(run.folder / SAMPLES, samples_of(problem.dataset))
+    _say_what_is_replaced(run, observer)
     for path in filter(None, (run.folder / MODEL, run.model_copy)):
         save_model(path, trainer.model, problem.architecture, results.parameters, results.as_plain())
     if compact is not None:
@@ -175,6 +176,16 @@ def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Obse
     write_results(results)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return results
+
+
+def _say_what_is_replaced(run: Run, observer: Observer) -> None:
+    """A line on the copies that an earlier run of the same left beside those of other runs."""
+    if run.model_copy is None or run.picture_copies is None:
+        return
+    there = [str(run.model_copy)] if run.model_copy.exists() else []
+    there += [f"the pictures {run.picture_copies}_*"] if files_beginning(run.picture_copies) else []
+    if there:
+        observer.message(f"an earlier run was the same; replaced: {' and '.join(there)}")
 
 
 def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutcome, seconds: float) -> Results:
@@ -202,6 +213,7 @@ def _collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutc
         all_layers={name: getattr(every_row, name) for name in RATES},
         reached_min_sparsRate=outcome.reached_min_sparsRate,
         sparsity_binds=outcome.sparsity_binds,
+        sparsity_advice=outcome.sparsity_advice,
         found_in_search=_found(outcome),
         best_epoch=outcome.best.record.epoch,
         parameter_count=_parameter_count(trainer),

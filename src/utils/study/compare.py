@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class Compared:
     Attributes:
         label: architecture and method.
         losses: front of the validation losses.
-        errors: front of the test errors, 100 - accuracy in percent.
+        errors: test errors, 100 - accuracy in percent, of the points that the validation errors choose.
         accuracy: mean test accuracy, percent, of the point with the best validation accuracy.
     """
 
@@ -48,7 +48,13 @@ class Comparison:
     table: Path
 
 
-def compare(folders: Sequence[Path], root: Path, name: str, reference: Sequence[float] | None = None) -> Comparison:
+def compare(
+    folders: Sequence[Path],
+    root: Path,
+    name: str,
+    reference: Sequence[float] | None = None,
+    message: Callable[[str], None] = lambda text: None,
+) -> Comparison:
     """Measure the fronts of several folders with one reference point, and write the table of the figures.
 
     Args:
@@ -57,6 +63,7 @@ def compare(folders: Sequence[Path], root: Path, name: str, reference: Sequence[
         name: beginning of their names.
         reference: point that the hypervolumes of the losses are measured from, one number per task; None takes one
             just beyond all points.
+        message: told what is replaced.
 
     Raises:
         UserError: if a folder has no finished run, the data sets or tasks differ, or no point is below the reference.
@@ -71,13 +78,18 @@ def compare(folders: Sequence[Path], root: Path, name: str, reference: Sequence[
     ((dataset, task_names),) = data
     losses = [np.array([results.validation_losses for results in found]) for found in sources]
     errors = [100 - np.array([results.test_accuracy for results in found]) for found in sources]
+    chosen = [100 - np.array([results.validation_accuracy for results in found]) for found in sources]
     error_corner = reference_point(errors)
     corner = _checked(reference, np.vstack(losses)) if reference else reference_point(losses)
     compared = tuple(
-        Compared(label, front_of(values, corner), front_of(wrong, error_corner), _accuracy_of_best(found))
-        for label, values, wrong, found in zip(_labels(sources, folders), losses, errors, sources, strict=True)
+        Compared(label, front_of(values, corner), front_of(wrong, error_corner, chosen_by=by), _accuracy_of_best(found))
+        for label, values, wrong, by, found in zip(
+            _labels(sources, folders), losses, errors, chosen, sources, strict=True
+        )
     )
     table = root / "Images" / dataset / f"{name}.csv"
+    if table.exists():
+        message(f"an earlier comparison has this name; replaced: {table} and its pictures; --name keeps both")
     write_csv(table, [_row(item) for item in compared])
     return Comparison(dataset, task_names, compared, table)
 

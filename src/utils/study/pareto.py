@@ -23,9 +23,10 @@ class Front:
 
     Attributes:
         values: the points, shape (n, d).
-        mask: those that no other one dominates, shape (n,).
+        mask: those on the front, shape (n,): no other one dominates them, in these values or in those they are chosen
+            by.
         reference: reference point of the volume, shape (d,).
-        volume: :func:`hypervolume`.
+        volume: :func:`hypervolume` of the points on the front.
     """
 
     values: Points
@@ -49,15 +50,22 @@ class Front:
         return spread(self.values[self.mask])
 
 
-def front_of(points: ArrayLike, reference: ArrayLike | None = None) -> Front:
-    """The front of points (n, d), measured from a reference point; None takes :func:`reference_point` of them.
+def front_of(points: ArrayLike, reference: ArrayLike | None = None, *, chosen_by: ArrayLike | None = None) -> Front:
+    """The front of points, measured from a reference point.
+
+    Args:
+        points: (n, d), finite.
+        reference: shape (d,); None takes :func:`reference_point` of the points.
+        chosen_by: the same points on other data, (n, e): the front is theirs, so that test errors are shown of the
+            points that validation errors choose. None takes the points.
 
     Raises:
         ValueError: for points that are not finite.
     """
     values = _matrix(points)
+    mask = non_dominated(values if chosen_by is None else chosen_by)
     corner = reference_point([values]) if reference is None else _vector("reference", reference, values.shape[1])
-    return Front(values, non_dominated(values), corner, hypervolume(values, corner))
+    return Front(values, mask, corner, hypervolume(values[mask], corner))
 
 
 def non_dominated(points: ArrayLike) -> Mask:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
 from src.utils.study.pareto import Front, Mask, epsilon_non_dominated, front_of
@@ -66,8 +68,10 @@ class Study:
 
     @cached_property
     def errors(self) -> Front:
-        """Of the test errors, 100 - accuracy in percent."""
-        return front_of([[100 - accuracy for accuracy in results.test_accuracy] for results in self.outcome.results])
+        """Test errors, 100 - accuracy in percent, of the points that the validation errors choose."""
+        found = self.outcome.results
+        validation = 100 - np.array([results.validation_accuracy for results in found])
+        return front_of(100 - np.array([results.test_accuracy for results in found]), chosen_by=validation)
 
     @cached_property
     def with_omega(self) -> Front:
@@ -115,7 +119,7 @@ def pareto_study(
     models = [{**asdict(start), "path": start.path.name} for start in starts]
     settings = {"starts": models, "boxes": asdict(boxes or Boxes())}
     label = f"pareto_{config.architecture}_{config.dataset}"
-    outcome = run_sweep("study", label, basis, trials, pictures=config.script, settings=settings)
+    outcome = run_sweep("study", label, basis, trials, settings=settings)
     try:
         study = study_of(outcome)
         write_csv(outcome.folder / "front.csv", [_row(study, place) for place in range(len(study.points))])

@@ -55,7 +55,7 @@ def repeat(basis: Basis, repetitions: int) -> Outcome:
     script, first = basis.config.script, basis.config.seed
     trials = basis.trials([{"seed": first + number} for number in range(repetitions)])
     identity = basis.trials([{"seed": 0}])
-    outcome = run_sweep("repetitions", script, basis, trials, identity=identity, pictures=script)
+    outcome = run_sweep("repetitions", script, basis, trials, identity=identity)
     found, trained = statistics_of(outcome), [point.candidate["seed"] for point in outcome.points]
     rows = zip(trained, found.accuracies.tolist(), strict=True)
     table = [{"seed": seed, **dict(zip(found.names, row, strict=True))} for seed, row in rows]

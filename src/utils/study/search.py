@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.utils.files import copy_file, write_csv
-from src.utils.runs.config import MODEL, model_file
+from src.utils.runs.config import MODEL, model_file, run_fingerprint
 from src.utils.study.sweep import Basis, Outcome, Point, run_sweep
 from src.utils.study.trials import Candidate, spread_values
 
@@ -29,7 +29,10 @@ def search(basis: Basis, candidates: Sequence[Candidate]) -> Outcome:
 def keep_best(basis: Basis, outcome: Outcome) -> Path:
     """Copy the best model of a search over training parameters to ``mod_logdir``."""
     best = outcome.points[outcome.best]
-    model = model_file(basis.config, basis.parameters.changed(**best.candidate))
+    parameters = basis.parameters.changed(**best.candidate)
+    model = model_file(basis.config, parameters, run_fingerprint(basis.config, parameters))
+    if model.exists():
+        basis.observer.message(f"an earlier run was the same; replaced: {model}")
     copy_file(best.results.folder / MODEL, model)
     return model
 

@@ -1,4 +1,4 @@
-"""The sparse networks that a Pareto-front study starts from."""
+"""The networks that a Pareto-front study starts from, trained with k_0 above 0."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROWL = ("skip_layer", "growl_type", "beta1", "beta2", "row_groups")
 
 @dataclass(frozen=True)
 class StartModel:
-    """A sparse network to start from.
+    """A network to start from; one without zero rows makes the front of a dense network.
 
     Attributes:
         path: its file.
@@ -38,13 +38,15 @@ class StartModel:
     reached_min_sparsRate: bool | None
 
     @property
-    def merit(self) -> tuple[bool, float]:
-        """Sparse enough first, then validation accuracy."""
-        return self.reached_min_sparsRate is not False, self.validation_accuracy
+    def merit(self) -> tuple[bool, bool, float]:
+        """With zero rows first, then sparse enough, then validation accuracy."""
+        return self.sparsity_rate > 0, self.reached_min_sparsRate is not False, self.validation_accuracy
 
 
 def find_start_model(config: RunConfig, script: str, k0: float | None, observer: SweepObserver) -> StartModel:
     """The most accurate sparse network of ``mod_logdir``, on the recorded validation accuracy.
+
+    One that was trained for sparsity and has no zero rows is taken where there is no other.
 
     Args:
         config: whose architecture and data set it must have.
@@ -63,7 +65,7 @@ def find_start_model(config: RunConfig, script: str, k0: float | None, observer:
         except UserError as error:
             observer.message(f"left out: {error}")
             continue
-        if _fits(saved, config) and saved.results["sparsity_rate"] > 0:
+        if _fits(saved, config) and (saved.results["sparsity_rate"] > 0 or saved.parameters["w"][0] > 0):
             found.append(_start_model(path, saved))
     found = [start for start in found if k0 is None or start.k0 == k0]
     if not found:

@@ -17,9 +17,9 @@ from typing import Any
 
 from Data_loaders.datasets import MultiTaskDataset
 from src.utils.errors import UserError
-from src.utils.files import check_writable, copy_file, write_json
+from src.utils.files import check_writable, copy_file, files_beginning, write_json
 from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
-from src.utils.runs.problem import check_run
+from src.utils.runs.problem import check_reference_point, check_run
 from src.utils.runs.results import Results, read_results
 from src.utils.study.trials import Candidate, Trial, fingerprint, shown_name, shown_value, trials_of
 from src.utils.study.worker import POLL_SECONDS
@@ -49,7 +49,7 @@ class Outcome:
     Attributes:
         kind: what the sweep is for: search, repetitions, study, ...
         folder: of the sweep.
-        pictures: folder and beginning of the name of its pictures.
+        picture_copies: folder and beginning of the names of its pictures beside those of other runs and sweeps.
         points: finished trainings, in the order of the trials.
         failures: the others.
         settings: further values that the kind needs.
@@ -57,7 +57,7 @@ class Outcome:
 
     kind: str
     folder: Path
-    pictures: Path
+    picture_copies: Path
     points: tuple[Point, ...]
     failures: tuple[Failure, ...]
     settings: Mapping[str, Any]
@@ -74,7 +74,7 @@ class Outcome:
 
     def picture(self, what: str) -> Path:
         """File of a picture."""
-        return self.pictures.with_name(f"{self.pictures.name}_{what}.png")
+        return self.folder / f"{what}.png"
 
 
 class SweepObserver:
@@ -122,7 +122,6 @@ def run_sweep(
     trials: Sequence[Trial],
     *,
     identity: Sequence[Trial] | None = None,
-    pictures: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Finish every trial that is not finished yet.
@@ -137,7 +136,6 @@ def run_sweep(
         basis: of the trials.
         trials: with unique names.
         identity: trials that the checksum is made of; None takes all.
-        pictures: beginning of the pictures' names; None is the folder's name.
         settings: further values that the kind needs to be drawn.
 
     Raises:
@@ -147,14 +145,18 @@ def run_sweep(
     config, observer = basis.config, basis.observer
     folder = config.logs / f"{label}_{fingerprint(identity or trials, basis.data)}"
     runs = _runs(folder, trials)
+    for trial in trials:
+        check_reference_point(trial.parameters, *_tasks_of(trial, basis.data))
     for place in (folder, config.images, config.root / config.mod_logdir):
         check_writable(place)
     _announce(folder, label, runs, observer)
+    if files_beginning(config.images / folder.name):
+        observer.message(f"the same was drawn before; replaced: the pictures {config.images / folder.name}_*")
     for model in {trial.config.model for trial in trials if trial.config.model is not None}:
         copy_file(Path(model), folder / Path(model).name)
     record: dict[str, Any] = {
         "kind": kind,
-        "pictures": str(config.images / (pictures or folder.name)),
+        "picture_copies": str(config.images / folder.name),
         "trials": [{"name": trial.name, "candidate": dict(trial.candidate)} for trial in trials],
         "settings": dict(settings or {}),
     }
@@ -181,7 +183,7 @@ def read_outcome(folder: Path) -> Outcome:
             if (folder / trial["name"] / RESULTS).exists()
         )
         failures = tuple(Failure(**failure) for failure in content["failures"])
-        return Outcome(content["kind"], folder, Path(content["pictures"]), points, failures, content["settings"])
+        return Outcome(content["kind"], folder, Path(content["picture_copies"]), points, failures, content["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} holds no sweep of this version (no readable {RECORD})") from error
 
@@ -197,6 +199,14 @@ def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
         check_run(trial.config, trial.parameters)
         runs.append(Run.among_many(replace(trial.config, model=model), trial.parameters, folder / trial.name))
     return runs
+
+
+def _tasks_of(trial: Trial, data: MultiTaskDataset) -> tuple[Sequence[int], Sequence[str]]:
+    """Numbers of classes and names of the tasks that a trial trains."""
+    task = trial.config.task
+    if task is None or len(data.num_outs) == 1:
+        return data.num_outs, data.task_names
+    return data.num_outs[task : task + 1], data.task_names[task : task + 1]
 
 
 def _announce(folder: Path, label: str, runs: Sequence[Run], observer: SweepObserver) -> None:

@@ -1,12 +1,19 @@
-"""Single-task networks that other networks learn from, trained once per data set and parameters."""
+"""Single-task networks that other trainings need first, trained once per data set and parameters."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from src.utils.errors import UserError
-from src.utils.runs.config import MODEL
+from src.utils.runs.config import HISTORY, MODEL
+from src.utils.runs.results import Results, read_history
 from src.utils.study.sweep import Basis, run_sweep
+from src.utils.training.parameters import Mode, TrainingParameters
+
+_OF_ANY_TRAINING = (
+    *("num_epochs", "tol_epochs", "num_batchEpoch", "train_share", "batch_size", "criterion"),
+    *("base_optimizer", "lr", "momentum", "LR_scheduler", "lr_sched_coef"),
+)
 
 
 def train_teachers(basis: Basis) -> tuple[str, ...]:
@@ -18,9 +25,43 @@ def train_teachers(basis: Basis) -> tuple[str, ...]:
     Raises:
         UserError: if a teacher could not be trained.
     """
-    single = replace(basis, config=replace(basis.config, architecture="STL", model=None, teachers=()))
-    trials = single.trials([{"task": task} for task in range(len(basis.data.task_names))])
-    outcome = run_sweep("teachers", f"teachers_{basis.config.dataset}", single, trials)
+    return tuple(str(results.folder / MODEL) for results in _single_tasks("teachers", basis))
+
+
+def ideal_point(basis: Basis) -> tuple[float, ...]:
+    """Reference point a: 0 for sparsity, and for each task the least mean training loss of an epoch when it is alone.
+
+    The single-task networks are trained once, with optimizer, learning rate and as many epochs as the training that
+    wants to know; those trained before are taken as they are.
+
+    Args:
+        basis: of that training.
+
+    Raises:
+        UserError: if one of them could not be trained.
+    """
+    single = replace(basis, parameters=_alone(basis.parameters))
+    return (0.0, *(_least_loss(results) for results in _single_tasks("ideal", single)))
+
+
+def _single_tasks(kind: str, basis: Basis) -> list[Results]:
+    config = basis.config
+    single = replace(basis, config=replace(config, architecture="STL", model=None, teachers=(), task=None))
+    tasks = range(len(basis.data.task_names)) if config.task is None else [config.task]
+    outcome = run_sweep(kind, f"{kind}_{config.dataset}", single, single.trials([{"task": task} for task in tasks]))
     for failure in outcome.failures:
-        raise UserError(f"the teacher {failure.name} failed: {failure.reason}")
-    return tuple(str(results.folder / MODEL) for results in outcome.results)
+        raise UserError(f"the single-task network {failure.name} could not be trained: {failure.reason}")
+    return outcome.results
+
+
+def _alone(parameters: TrainingParameters) -> TrainingParameters:
+    """The parameters of a dense training of one task, as long as the last phase of the given one."""
+    long = parameters.mode in (Mode.SPARSE, Mode.RETRAIN)
+    iterations = parameters.max_iter_retrain if long else parameters.max_iter
+    return TrainingParameters(
+        w=(0.0, 1.0), max_iter=iterations, **{name: getattr(parameters, name) for name in _OF_ANY_TRAINING}
+    )
+
+
+def _least_loss(results: Results) -> float:
+    return min(record.objectives[1] for record in read_history(results.folder / HISTORY))

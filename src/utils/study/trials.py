@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 from Data_loaders.datasets import MultiTaskDataset
-from src.utils.checked import fields_of, to_plain
-from src.utils.files import read_torch
-from src.utils.runs.config import RunConfig
+from src.utils.checked import fields_of
+from src.utils.runs.config import RunConfig, identity, model_checksum
 from src.utils.runs.problem import torch_device
 from src.utils.training.parameters import TrainingParameters
 
@@ -55,16 +54,9 @@ def fingerprint(trials: Sequence[Trial], data: MultiTaskDataset) -> str:
     Raises:
         UserError: if a model cannot be read.
     """
-    places = {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers"}
+    checksum = cache(model_checksum)
     content: list[Any] = [data.checksum, torch_device(trials[0].config).type]
-    models = {
-        path: _model_checksum(path) for path in dict.fromkeys(path for trial in trials for path in _models(trial))
-    }
-    for trial in trials:
-        config, parameters = to_plain(trial.config), to_plain(trial.parameters)
-        content.append({name: value for name, value in config.items() if name not in places})
-        content.append({name: value for name, value in parameters.items() if name != "num_model"})
-        content.append([models[path] for path in _models(trial)])
+    content += [identity(trial.config, trial.parameters.changed(num_model=0), checksum) for trial in trials]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -87,17 +79,3 @@ def spread_values(candidate: Candidate) -> dict[str, Any]:
         many = {f"{shown_name(name)}_{i}": item for i, item in enumerate(value)} if isinstance(value, tuple) else {}
         row |= many or {shown_name(name): value}
     return row
-
-
-def _models(trial: Trial) -> list[str]:
-    return [*([trial.config.model] if trial.config.model else []), *trial.config.teachers]
-
-
-def _model_checksum(path: str) -> str:
-    """Of a model file's architecture and weights; not of the times and versions beside them."""
-    content = read_torch(Path(path))
-    digest = hashlib.sha256(json.dumps(content.get("architecture"), sort_keys=True).encode())
-    for name, tensor in content.get("state_dict", {}).items():
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,12 +12,36 @@ from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.augmented_lagrangian import multipliers, optimal_weights, project_simplex
 from src.utils.objectives.chebyshev import chebyshev_terms
 from src.utils.objectives.optimality import chebyshev_gap, kkt_residuals
+from src.utils.objectives.running_mean import RunningMean
 from src.utils.training.method import Method, MethodState
 from src.utils.training.parameters import LARGEST_MU
 
+TERMS_MEMORY, MULTIPLIERS_MEMORY = 0.2, 0.5
+"""Epochs at the initial learning rate that the averages of the terms and of the weights remember."""
+NOISE_IN_WEIGHTS = 0.08
+"""Largest standard error of the averaged terms times the penalty coefficient: what noise may move of the weights."""
+
 
 class ChebyshevMethod(Method):
-    """Turns the objectives of a batch into gradients, and the objectives of an epoch into multipliers.
+    """Turns the objectives of a batch into gradients and multipliers: a method of multipliers for noisy objectives.
+
+    The terms of a batch are noisy, and the mean of the maximum of noisy terms is not the maximum of their means. So
+    the weights w of a step come from the fading average :math:`\\bar c` of the terms, and the multipliers are the
+    fading average of the weights that were used:
+
+    .. math::
+        w = P_\\Delta(\\lambda + \\mu_b \\bar c), \\quad
+        \\mu_b = \\min\\Bigl(\\frac{\\mu}{\\max_i |\\bar c_i|}, \\frac{\\kappa}{\\max_i \\sigma_i}\\Bigr), \\quad
+        \\lambda \\leftarrow \\lambda + \\tau (w - \\lambda), \\quad
+        \\tau = \\frac{1}{M B} \\sqrt{\\frac{\\eta}{\\eta_0}}
+
+    with :math:`\\sigma` the standard error of :math:`\\bar c`, :math:`\\kappa` = ``NOISE_IN_WEIGHTS``, B steps in an
+    epoch, the learning rate :math:`\\eta`, :math:`\\eta_0` at its start, and M = ``MULTIPLIERS_MEMORY`` epochs; in
+    :math:`\\bar c` M is ``TERMS_MEMORY``. mu is relative to the size of the terms, and noise moves the weights by a
+    few percent only. Where the learning rate falls, averages and multipliers take in more batches, so that their
+    noise fades; they slow down less than the network, or they would not follow it. At rest :math:`w = \\lambda`: all
+    terms with a multiplier are equal, and the largest. One step per epoch at the full rate is the method of
+    multipliers without noise, :math:`\\lambda \\leftarrow P_\\Delta(\\lambda + \\mu_b c)`, with t eliminated.
 
     A phase has all objectives, or the tasks only. An objective out of play counts nowhere, not in the augmentation
     term either; one in play with preference 0 counts there only. The multipliers of both are 0.
@@ -26,14 +51,15 @@ class ChebyshevMethod(Method):
         parameters: preferences, reference point, epsilon, mu, rho, the GrOWL weights and how t is found.
         device: where multipliers and preferences live.
         teachers: none.
+
+    Source: Rockafellar (1973) for the method of multipliers; Borkar, Stochastic approximation with two time scales
+    (1997), for multipliers that follow noisy steps.
     """
 
     a: Tensor
     lam: Tensor
+    lam_before: Tensor
     mu: Tensor
-    used: Tensor
-    seen: Tensor
-    images: Tensor
     t: nn.Parameter | None
     uses_sparsity = True
 
@@ -41,10 +67,9 @@ class ChebyshevMethod(Method):
         parameters = self._settings
         self.register_buffer("a", self.k.new_tensor(parameters.a))
         self.register_buffer("lam", (self.k > 0) / (self.k > 0).sum())
+        self.register_buffer("lam_before", self.lam.clone())
         self.register_buffer("mu", self.k.new_tensor(parameters.mu))
-        self.register_buffer("used", torch.zeros_like(self.k))
-        self.register_buffer("images", self.k.new_zeros(()))
-        self.register_buffer("seen", torch.zeros_like(self.k))
+        self.average = RunningMean(len(self.k), self.k.device)
         trained = parameters.t_update == "optimizer"
         self.register_parameter("t", nn.Parameter(self.k.new_zeros(())) if trained else None)
         self.start_phase(sparsity=parameters.with_sparsity)
@@ -58,13 +83,14 @@ class ChebyshevMethod(Method):
         lam = torch.zeros_like(self.lam)
         lam[self._active] = project_simplex(self.lam[self._active])
         self.lam.copy_(lam)
+        self.lam_before.copy_(lam)
+        self.mu.fill_(self._settings.mu)
+        self.average.reset()
         self.start_epoch()
 
-    def start_epoch(self) -> None:
-        """Start the means of the weights and the terms anew."""
-        self.used.zero_()
-        self.seen.zero_()
-        self.images.zero_()
+    def start_epoch(self, steps: int = 1, rate: float = 1.0) -> None:
+        """The averages move at a pace that the steps of the epoch and its learning rate give."""
+        self._pace = math.sqrt(rate) / steps
 
     def terms(self, f: Tensor) -> Tensor:
         """Chebyshev terms c of all objectives, shape (m + 1,); 0 for one out of play."""
@@ -77,10 +103,9 @@ class ChebyshevMethod(Method):
         """Gradients of the augmented Lagrangian on one batch; returns the objectives, shape (m + 1,)."""
         f = self.objectives(model(images), labels)
         c = self.terms(f)
-        weights = self._weigh(c.detach())  # with the optimal t the derivative in t is zero: they are constants here
-        self.used += weights * len(images)
-        self.seen += c.detach() * len(images)
-        self.images += len(images)
+        self.average.update(c.detach(), max(0.0, 1 - self._pace / TERMS_MEMORY))
+        weights = self._weigh(self.average.mean)  # constants: with the optimal t the derivative in t is zero
+        self.lam += min(1.0, self._pace / MULTIPLIERS_MEMORY) * (weights - self.lam)
         lagrangian = weights @ c
         if self.t is not None:
             lagrangian = lagrangian + (1 - weights.sum()) * self.t
@@ -89,8 +114,8 @@ class ChebyshevMethod(Method):
 
     @torch.no_grad()
     def end_iteration(self) -> None:
-        """Update the multipliers with the mean terms of the last epoch, then mu, which stops at LARGEST_MU."""
-        self.lam.copy_(self._weigh(self.seen / self.images.clamp(min=1)))
+        """The penalty coefficient grows, up to LARGEST_MU."""
+        self.lam_before.copy_(self.lam)
         self.mu.copy_((self.mu * self._settings.rho).clamp(max=LARGEST_MU))
 
     @property
@@ -99,32 +124,35 @@ class ChebyshevMethod(Method):
         return self._active
 
     @property
-    def mean_weights(self) -> Tensor:
-        """Weights of the objectives, mean over the epoch, shape (m + 1,)."""
-        return torch.where(self.images > 0, self.used / self.images.clamp(min=1), self.lam)
+    def penalty(self) -> Tensor:
+        """The penalty coefficient :math:`\\mu_b` of the next step: mu over the largest term, less where it is noisy."""
+        tiny = torch.finfo(self.mu.dtype).tiny
+        scale = self.average.mean[self._active].abs().max().clamp(min=tiny)
+        noise = self.average.error[self._active].max().clamp(min=tiny)
+        return torch.minimum(self.mu / scale, NOISE_IN_WEIGHTS / noise).clamp(max=1e30)
 
     def sparsity_weight(self) -> float:
-        """Weight of Omega in :math:`\\sum_i w_i c_i`, which is :math:`k_0 w_0 + \\epsilon \\sum_i k_i w_i`."""
+        """Weight of Omega in the Lagrangian, :math:`k_0 \\lambda_0 + \\epsilon \\sum_i k_i \\lambda_i`."""
         if not self._has_sparsity:
             return 0.0
-        weighted = self.k * self.mean_weights
+        weighted = self.k * self.lam
         return float(weighted[0] + self._settings.epsilon * weighted.sum())
 
     @torch.no_grad()
     def state(self, f: Tensor) -> MethodState:
         """Terms, multipliers, t and mu, and how well the given mean objectives solve the scalarized problem."""
-        terms, lam = self.terms(f), self.mean_weights
+        terms, lam = self.terms(f), self.lam
         c = terms[self._active]
         t = (lam * terms).sum() if self.t is None else self.t
         residuals = kkt_residuals(c, t, lam[self._active])
         details = {
             "t": t,
-            "mu": self.mu,
+            "mu": self.penalty,
             "multiplier_sum": residuals.multiplier_sum,
             "complementarity": residuals.complementarity,
             "feasibility": residuals.feasibility,
             "chebyshev_gap": chebyshev_gap(c, lam[self._active]),
-            "lambda_change": (lam - self.lam).abs().max(),
+            "lambda_change": (lam - self.lam_before).abs().max(),
         }
         return MethodState(terms.tolist(), lam.tolist(), {name: float(value) for name, value in details.items()})
 
@@ -133,10 +161,10 @@ class ChebyshevMethod(Method):
         return self._in_play.start == 0
 
     def _weigh(self, c: Tensor) -> Tensor:
-        """Weights of the objectives at the terms c, shape (m + 1,)."""
+        """Weights of the objectives at the averaged terms c, shape (m + 1,)."""
         weights, c, lam = torch.zeros_like(c), c[self._active], self.lam[self._active]
         if self.t is None:
-            weights[self._active] = optimal_weights(c, lam, self.mu)
+            weights[self._active] = optimal_weights(c, lam, self.penalty)
         else:
-            weights[self._active] = multipliers(c - self.t.detach(), lam, self.mu)
+            weights[self._active] = multipliers(c - self.t.detach(), lam, self.penalty)
         return weights

@@ -1,8 +1,8 @@
 """Default parameters per backbone and architecture; what is not named here is :class:`TrainingParameters`' own.
 
-The reference's schedules, optimizers and caps on sparsity, but for mu, and on Cifar10Mnist the learning rate and the
-preference of the clustering (see DEVIATIONS.md). MTAN, which the reference trains without sparsity only, has MDMTN's
-caps.
+The reference's schedules, optimizers and caps on sparsity, but for mu and rho, and on Cifar10Mnist the learning rate
+and the preference of the clustering (see DEVIATIONS.md). MTAN, which the reference trains without sparsity only, has
+MDMTN's caps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 _BACKBONE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "MultiMnist": {"skip_layer": 1, "lr": 2.5e-3, "lr_sched_coef": 0.5, "sim_preference": 0.7},
-        "Cifar10Mnist": {"skip_layer": 3, "lr": 1e-3, "lr_sched_coef": 0.98, "sim_preference": 0.9, "mu": 1e-4},
+        "Cifar10Mnist": {"skip_layer": 3, "lr": 1e-3, "lr_sched_coef": 0.98, "sim_preference": 0.9},
     }
 )
 
@@ -61,7 +61,7 @@ _METHOD: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 # Pareto studies: the multipliers have to settle while the learning rate is large.
-STUDY: Mapping[str, Any] = MappingProxyType({"mu": 10.0, "rho": 1.2, "lr_sched_coef": 0.7})
+STUDY: Mapping[str, Any] = MappingProxyType({"lr_sched_coef": 0.7})
 
 # Methods that learn from single-task teachers.
 WITH_TEACHERS = ("KDMTL",)

@@ -299,10 +299,11 @@ class Trainer:
         """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
         total, images_seen = torch.zeros_like(self.method.k), 0
         self.model.train()
-        self.method.start_epoch()
-        phase.rule.start_epoch()
         limit = (self.parameters.num_batchEpoch or len(self.splits.train)) * self.parameters.batch_size
         images_in_epoch = min(len(self.splits.train), limit)
+        steps = -(-images_in_epoch // self.parameters.batch_size)
+        self.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
+        phase.rule.start_epoch()
         for images, labels in self._batches():
             optimizer.zero_grad()
             total += self.method.backward(self.model, images, labels) * len(images)

@@ -66,7 +66,7 @@ class KDMTL(Method):
                 f"{parameters.tasks} numbers, one per task"
             )
 
-    def start_epoch(self) -> None:
+    def start_epoch(self, steps: int = 1, rate: float = 1.0) -> None:
         """Start the mean of the epoch anew."""
         self.distillation_sum.zero_()
         self.images.zero_()

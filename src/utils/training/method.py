@@ -104,8 +104,8 @@ class Method(nn.Module, ABC):
     def start_phase(self, *, sparsity: bool) -> None:
         """A phase starts, with the sparsity objective in play or without."""
 
-    def start_epoch(self) -> None:
-        """An epoch starts."""
+    def start_epoch(self, steps: int = 1, rate: float = 1.0) -> None:
+        """An epoch of so many steps starts, its learning rate a share of the one at the start of the phase."""
 
     @abstractmethod
     def backward(self, model: MultiTaskNetwork, images: Tensor, labels: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Method(nn.Module, ABC):
         """An iteration is done."""
 
     def sparsity_weight(self) -> float:
-        """Weight of :math:`\\Omega` in what the steps of the epoch minimised, mean over them."""
+        """Weight of :math:`\\Omega` in what the method minimises."""
         return 0.0
 
     @abstractmethod

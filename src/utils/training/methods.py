@@ -15,11 +15,13 @@ from src.utils.training.kdmtl import KDMTL
 from src.utils.training.method import Method
 from src.utils.training.mgda import MGDA
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.smooth_chebyshev import SmoothChebyshev
 from src.utils.training.weighted_sum import WeightedSum
 
 METHODS: Mapping[str, type[Method]] = MappingProxyType(
     {
         "Chebyshev": ChebyshevMethod,
+        "SmoothChebyshev": SmoothChebyshev,
         "WeightedSum": WeightedSum,
         "MGDA": MGDA,
         "KDMTL": KDMTL,

@@ -52,7 +52,7 @@ class MGDA(Method):
         self.register_buffer("norm_sum", torch.zeros_like(self.k[0]))
         self.register_buffer("steps", torch.zeros_like(self.k[0]))
 
-    def start_epoch(self) -> None:
+    def start_epoch(self, steps: int = 1, rate: float = 1.0) -> None:
         """Start the means of the epoch anew."""
         for total in (self.weight_sum, self.norm_sum, self.steps):
             total.zero_()

@@ -40,13 +40,16 @@ class TrainingParameters(Checked):
 
     method: str = Field(default="Chebyshev", description="training method, by its name in methods.py")
     w: tuple[float, ...] = Field(
-        default=(1e-3, 0.2, 0.799),
+        default=(1e-3, 0.5, 0.499),
         strict=False,
         title="w (the preference vector k)",
         description="preference vector k: sparsity, task 1, ..., task m",
     )
     a: tuple[float, ...] = Field(
-        default=(), strict=False, description="reference point, one number per objective; none: zeros"
+        default=(),
+        strict=False,
+        description="reference point, a lower bound of each objective; none: zeros; "
+        "ideal: losses of single-task networks, trained first",
     )
     epsilon: float = Field(
         default=1e-4, ge=0, le=1, description="coefficient of the augmentation term of the Chebyshev scalarization"
@@ -81,13 +84,13 @@ class TrainingParameters(Checked):
         default="cross_entropy", description="loss of a task"
     )
     mu: float = Field(
-        default=1.0,
+        default=10.0,
         ge=SMALLEST_MU,
         le=LARGEST_MU,
-        description="penalty coefficient of the augmented Lagrangian at the start",
+        description="penalty coefficient of the augmented Lagrangian at the start, over the largest term",
     )
     rho: float = Field(
-        default=2.0, ge=1, description=f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}"
+        default=1.0, ge=1, description=f"factor on mu after each iteration, up to a mu of {LARGEST_MU:g}"
     )
     t_update: Literal["exact", "optimizer"] = Field(
         default="exact", description="how t is found: exact (closed form) or optimizer (trained like a weight)"
@@ -150,6 +153,11 @@ class TrainingParameters(Checked):
     def with_sparsity(self) -> bool:
         """Whether the sparsity objective takes part: k_0 > 0."""
         return self.w[0] > 0
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether the method measures objectives from the reference point a."""
+        return "Chebyshev" in self.method
 
     @property
     def mode(self) -> Mode:

@@ -12,6 +12,7 @@ from torch import Tensor
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.chebyshev import chebyshev_value
 from src.utils.objectives.growl import growl_prox
+from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, with_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
 from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
@@ -144,12 +145,14 @@ class TrainingOutcome:
         reached_min_sparsRate: whether the model kept is as sparse as asked for, None without sparsity.
         sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that a longer one would
             zero more rows, as far as ``max_layerSRate`` allows; None without phase 1. See :func:`sparsity_binds`.
+        sparsity_advice: what to change where k_0 is above 0 and there are fewer zero rows than asked for, or none.
     """
 
     best: Snapshot
     found: Snapshot | None
     reached_min_sparsRate: bool | None
     sparsity_binds: bool | None = None
+    sparsity_advice: str | None = None
 
 
 def train(trainer: Trainer) -> TrainingOutcome:
@@ -169,11 +172,16 @@ def train(trainer: Trainer) -> TrainingOutcome:
         best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
         _keep(trainer, best)
         return TrainingOutcome(best, None, None)
-    found = _search(trainer) if parameters.mode is Mode.SPARSE else None
+    if parameters.mode is Mode.SPARSE:
+        found, advice = _search(trainer)
+    else:
+        found, advice = None, _advice_on_given(trainer)
+        if advice:
+            trainer.observer.message(advice)
     best = trainer.run(_retrain_phase(trainer))
     _keep(trainer, best)
     reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
-    return TrainingOutcome(best, found, reached, None if found is None else sparsity_binds(found.record))
+    return TrainingOutcome(best, found, reached, None if found is None else sparsity_binds(found.record), advice)
 
 
 def _keep(trainer: Trainer, best: Snapshot) -> None:
@@ -182,19 +190,40 @@ def _keep(trainer: Trainer, best: Snapshot) -> None:
     trainer.method.load_state_dict(best.method)
 
 
-def _search(trainer: Trainer) -> Snapshot:
+def _search(trainer: Trainer) -> tuple[Snapshot, str | None]:
+    """The end of phase 1, and what to change if it is not as sparse as asked for."""
     parameters = trainer.parameters
     rule = SearchRule(trainer.model, parameters)
     last = lambda record: record.epoch  # noqa: E731
     found = trainer.run(Phase(SEARCH, parameters.max_iter_search, sparsity=True, rule=rule, merit=last))
-    trainer.observer.message(_end_of_search(found.record, trainer))
-    if found.record.sparsity_rate < parameters.min_sparsRate:
-        trainer.observer.message(
-            f"phase 1 did not reach min_sparsRate = {parameters.min_sparsRate:g} %: its model, with "
-            f"{found.record.sparsity_rate:.1f} % zero rows, is retrained; raise k_0 or max_layerSRate"
-        )
+    reason, change = _end_of_search(found.record, trainer)
+    rate, least = found.record.sparsity_rate, parameters.min_sparsRate
+    missed = f", less than min_sparsRate = {least:g} %" if rate < least else ""
+    end = f"phase 1 ends with {_share(rate)}{missed}; {reason}"
+    advice = f"{end}: {change}" if _too_few(rate, parameters) else None
+    trainer.observer.message(advice or end)
     trainer.model.load_state_dict(found.model)
-    return found
+    return found, advice
+
+
+def _too_few(rate: float, parameters: TrainingParameters) -> bool:
+    """Whether a share of zero rows, percent, is none or less than asked for."""
+    return rate == 0 or rate < parameters.min_sparsRate
+
+
+def _share(rate: float) -> str:
+    return f"{rate:.1f} % zero rows" if rate else "no zero rows"
+
+
+def _advice_on_given(trainer: Trainer) -> str | None:
+    """What to change where a given model is not as sparse as asked for: no phase makes it sparser."""
+    parameters, rate = trainer.parameters, zero_row_rate(trainer.sparse_weights)
+    if not parameters.with_sparsity or (rate > 0 if parameters.mode is Mode.STUDY else not _too_few(rate, parameters)):
+        return None
+    return (
+        f"the given model has {_share(rate)}; these are held and none are added, whatever k_0 is: start from a sparser "
+        "one, trained with a larger k_0 or a longer phase 1"
+    )
 
 
 def sparsity_binds(record: EpochRecord) -> bool:
@@ -203,19 +232,22 @@ def sparsity_binds(record: EpochRecord) -> bool:
     return record.lam[0] > 0 and terms[0] >= (1 - SLACK) * max(terms)
 
 
-def _end_of_search(record: EpochRecord, trainer: Trainer) -> str:
-    cap = trainer.parameters.max_layerSRate
+def _end_of_search(record: EpochRecord, trainer: Trainer) -> tuple[str, str]:
+    """What decided how sparse the network is, and what to change for more zero rows."""
+    parameters, cap = trainer.parameters, trainer.parameters.max_layerSRate
+    k0, length = f"k_0, {parameters.w[0]:g} now", f"max_iter_search, {parameters.max_iter_search} now"
     capped = all(
         int(zero_rows(to_rows(weight)).sum()) >= int(cap * weight.shape[1] + 1e-9)
         for weight in trainer.sparse_weights.values()
     )
     if capped:
         reason = f"max_layerSRate = {cap:g} is reached in every layer and decides how sparse the network is"
-    elif sparsity_binds(record):
-        reason = "the sparsity constraint still binds: a larger max_iter_search would give more"
-    else:
-        reason = "the sparsity constraint is slack: k_0 decides how sparse the network is"
-    return f"phase 1 ends with {record.sparsity_rate:.1f} % zero rows; {reason}"
+        return reason, "raise max_layerSRate"
+    if sparsity_binds(record):
+        reason = "the sparsity constraint still binds, a larger max_iter_search would give more"
+        return reason, f"raise {length}, or {k0}"
+    reason = "the sparsity constraint is slack, k_0 decides how sparse the network is"
+    return reason, f"raise {k0}, or {length}"
 
 
 def _retrain_phase(trainer: Trainer) -> Phase:
