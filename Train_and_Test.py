@@ -1,16 +1,20 @@
-"""Train, test, search, compare and draw: the command line that all scripts share.
+"""Train, test, compress, export, choose, search, compare and draw: the command line that all scripts share.
 
     python Train_and_Test.py --architecture HPS --dataset Cifar10Mnist --k 0.01 0.15 0.84
     python Train_and_Test.py test src/Sparse_models/MODEL.pth
     python Train_and_Test.py compress src/Sparse_models/MODEL.pth
+    python Train_and_Test.py export src/Sparse_models/MODEL.pth
+    python Train_and_Test.py predict MODEL IMAGE
+    python Train_and_Test.py models --max_bytes 300000
     python Train_and_Test.py search --architecture MDMTN --dataset MultiMnist --k0 0.001
     python Train_and_Test.py compare logs/STUDY logs/STUDY
     python Train_and_Test.py draw logs/FOLDER
 
 The first trains one network and tests it, the second tests a saved one, the third writes a smaller network with the
-same answers, the fourth trains a network for each of a family of preference vectors and keeps the best, the fifth
-draws several fronts in one picture, the last draws anew what a run or a study draws at its end. --help after each of
-them lists its flags.
+same answers, export one for ONNX Runtime. predict says what pictures show, models lists the saved models within a
+budget. search trains a network for each of a family of preference vectors and keeps the best, compare draws several
+fronts in one picture, draw draws anew what a run or a study draws at its end. --help after each of them lists its
+flags.
 """
 
 from __future__ import annotations

@@ -45,7 +45,17 @@ NUMBERS: list[Case] = [
 ]
 CHOICES: list[Case] = [
     (DEMO, (f"--{name}", "nonsense"), f"{name} is 'nonsense'; allowed: ")
-    for name in ("base_optimizer", "criterion", "t_update", "growl_type", "device", "method", "LR_scheduler", "mgda_ub")
+    for name in (
+        "base_optimizer",
+        "criterion",
+        "t_update",
+        "growl_type",
+        "row_groups",
+        "device",
+        "method",
+        "LR_scheduler",
+        "mgda_ub",
+    )
 ]
 OTHERS: list[Case] = [
     (DEMO, ("--k", "0.1", "0.9"), "has 2 numbers [0.1, 0.9]; allowed for MultiDigits: 3"),

@@ -73,6 +73,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("beta1", -0.1, "beta1 is -0.1; allowed: a finite number >= 0"),
     ("beta2", math.inf, "beta2 is inf; allowed: a finite number >= 0"),
     ("skip_layer", -1, "skip_layer is -1; allowed: a whole number >= 0, or a text"),
+    ("row_groups", "filter", "row_groups is 'filter'; allowed: neuron, channel"),
     ("min_sparsRate", 101.0, "min_sparsRate is 101.0; allowed: a finite number from 0 to 100"),
     ("max_layerSRate", 80.0, "max_layerSRate is 80.0; allowed: a finite number from 0 to 1"),
     ("sim_preference", 2.0, "sim_preference is 2.0; allowed: a finite number from -1 to 1"),

@@ -20,8 +20,8 @@ from src.utils.training import two_phase
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import EpochRecord, Observer, Trainer
 from src.utils.training.evaluation import evaluate
-from src.utils.training.method import growl_thetas
 from src.utils.training.methods import make_method
+from src.utils.training.sparse_layers import growl_thetas
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, make_network, short
 
@@ -226,7 +226,7 @@ def test_a_training_without_zero_rows_says_what_to_change(splits: Splits, min_ra
     assert outcome.sparsity_advice is not None
     assert outcome.sparsity_advice.startswith("phase 1 ends with no zero rows")
     assert "k_0, 1e-09 now" in outcome.sparsity_advice
-    assert "max_iter_search, 1 now" in outcome.sparsity_advice
+    assert "num_epochs, 1 now" in outcome.sparsity_advice
     assert messages.texts == [outcome.sparsity_advice]
 
 

@@ -13,7 +13,7 @@ from src.models.compact import CompactNetwork
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.program import Program, Step
 
-WIDTH, MORE = 16, 0.25
+WIDTH, MORE = 16, 0.5
 """Runtimes compute so many channels of a convolution at once; up to this share more are added to fill them."""
 _CHANNELWISE = {"relu", "sigmoid", "tanh", "max_pool2d", "avg_pool2d", "flatten"}
 

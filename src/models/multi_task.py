@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,14 @@ from src.models.row_layers import RowLayer, SkipLayer, layers_with_rows, number_
 
 
 class MultiTaskNetwork(nn.Module, ABC):
-    """A network with one output per task that names its shared part and the layers that may become sparse."""
+    """A network with one output per task that names its shared part and the layers that may become sparse.
+
+    Attributes:
+        positions: by the name of a linear layer how many of its inputs, one after the other, are the positions of one
+            channel, for layers that read flattened images; None where nobody has looked.
+    """
+
+    positions: Mapping[str, int] | None = None
 
     @abstractmethod
     def forward(self, x: Any) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -89,14 +89,18 @@ class SparsePlan:
         return [first, *(f"stays as it is: {', '.join(names)}: {why}" for why, names in named.items())]
 
 
-def sparse_plan(model: nn.Module, parts: Sequence[nn.Module], skip_layer: SkipLayer) -> SparsePlan:
+def sparse_plan(
+    model: nn.Module, parts: Sequence[nn.Module], skip_layer: SkipLayer, positions: Mapping[str, int] | None = None
+) -> SparsePlan:
     """What may become sparse in the parts of a network, and why other layers with weights may not.
 
     Args:
         model: the network.
         parts: of it, that may become sparse: all but the heads.
         skip_layer: layers that are left out.
+        positions: inputs that make one row together, by the name of the layer; 1 for the others.
     """
+    positions = positions or {}
     inside = {id(module) for part in parts for module in part.modules()}
     rows, left = {}, {}
     for place, module in model.named_modules():
@@ -104,7 +108,7 @@ def sparse_plan(model: nn.Module, parts: Sequence[nn.Module], skip_layer: SkipLa
         for name, layer in found.items():
             why = _why(name, layer, id(module) in inside, skip_layer)
             if why is None:
-                rows[name] = number_of_inputs(layer)
+                rows[name] = number_of_inputs(layer) // positions.get(name, 1)
             else:
                 left[name] = why
         if not found and _has_own_matrix(module):

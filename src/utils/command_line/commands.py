@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # What a study sets itself, or does not use: it trains the tasks from a sparse model.
 _NOT_IN_A_STUDY = (
     *("w", "num_tasks", "skip_layer", "is_search", "Sparsity_study", "max_iter_search", "max_iter_retrain"),
-    *("min_sparsRate", "max_layerSRate", "sim_preference", "growl_type", "beta1", "beta2", "num_model"),
+    *("min_sparsRate", "max_layerSRate", "sim_preference", "growl_type", "beta1", "beta2", "row_groups", "num_model"),
 )
 
 

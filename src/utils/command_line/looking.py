@@ -31,9 +31,10 @@ from src.utils.report.style import pictures_as
 from src.utils.runs.compression import compress_trained, images_to_compare
 from src.utils.runs.config import ROOT, RunConfig, compressed_file
 from src.utils.runs.own import OwnProblem
-from src.utils.runs.problem import architecture_for, load_dataset, torch_device
+from src.utils.runs.problem import architecture_for, load_dataset, positions_in, torch_device
 from src.utils.sparsity.figures import SECONDS
 from src.utils.sparsity.metrics import count_layers, total
+from src.utils.sparsity.rows import with_rows
 from src.utils.study.compare import compare
 from src.utils.tasks import Task
 from src.utils.training.arithmetic import run_arithmetic
@@ -65,7 +66,10 @@ def test_model(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProbl
     if what == "score":
         show_metrics(dict(zip(names, test.metrics, strict=True)))
     if layers:
-        show_rows(total(count_layers({name: layer.weight for name, layer in layers.items()}).values()))
+        channels = known.saved.parameters.get("row_groups") == "channel"
+        positions = positions_in(network, known.splits.test) if channels else {}
+        weights = {name: with_rows(layer.weight, positions.get(name, 1)) for name, layer in layers.items()}
+        show_rows(total(count_layers(weights).values()))
 
 
 @run_arithmetic()

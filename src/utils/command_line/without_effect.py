@@ -17,6 +17,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[TrainingParameters], bool], str],
         "there is no search for a sparse model (k_0 is 0, or a model is given)",
     ),
     (("sim_preference",), lambda p: p.mode in (Mode.SPARSE, Mode.RETRAIN), "no rows are clustered"),
+    (("row_groups",), lambda p: p.mode in (Mode.SPARSE, Mode.RETRAIN), "no rows become zero or equal"),
     (("min_sparsRate",), lambda p: p.with_sparsity, "k_0 is 0"),
     (
         ("a", "epsilon", "normalisation", "t_update", "mu", "rho"),

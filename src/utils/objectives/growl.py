@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from src.utils.objectives.owl import owl_prox, owl_value
+
+
+def group_weights(theta: Tensor, size: int) -> Tensor:
+    """GrOWL weights of groups of rows, :math:`\\sqrt{s}\\,\\theta_i`, as in the group lasso.
+
+    The norm of s rows that are alike is :math:`\\sqrt{s}` times that of one, and so is the gradient of a loss in it:
+    with its weights scaled alike, a group becomes zero where its rows would on average.
+
+    Args:
+        theta: non-increasing weights, one per group, shape (n,).
+        size: rows per group, s >= 1.
+
+    Source: Yuan and Lin, Model selection and estimation in regression with grouped variables (2006).
+    """
+    return theta * math.sqrt(size)
 
 
 def growl_value(rows: Tensor, theta: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def _found(outcome: TrainingOutcome) -> dict[str, Any] | None:
 def _every_row(trainer: Trainer) -> RowCounts:
     """Rows of all layers, those without GrOWL included."""
     weights = {name: layer.weight for name, layer in layers_with_rows(trainer.model).items()}
-    return total(count_layers(weights).values())
+    return total(count_layers({**weights, **trainer.sparse_weights}).values())
 
 
 def _parameter_count(trainer: Trainer) -> dict[str, int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from Data_loaders.batches import Data
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import make_splits
 from Data_loaders.registry import dataset_entry
@@ -18,11 +19,12 @@ from Data_loaders.streams import AnySplits, Streams
 from Data_loaders.tasks import select_task
 from src.models.multi_task import MultiTaskNetwork
 from src.models.names import OWN, check_architecture
-from src.models.registry import Architecture, load_model
+from src.models.registry import Architecture, SavedModel, load_model
 from src.models.row_layers import layers_with_rows, names_in
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
 from src.utils.runs.labels import check_functions, check_labels
+from src.utils.sparsity.groups import channel_positions
 from src.utils.tasks import CLASSIFICATION, LOSS_NAMES, REGRESSION, Task
 from src.utils.training.engine import Observer
 from src.utils.training.losses import loss_of
@@ -120,10 +122,19 @@ def load_problem(config: RunConfig, parameters: TrainingParameters, observer: Ob
         network = architecture.build().to(device)
         initialise_lsuv(network, splits.train.images[: parameters.batch_size])
     else:
-        network = load_model(Path(config.model), architecture).network.to(device)
+        saved = load_model(Path(config.model), architecture)
+        _check_groups(config.model, saved, parameters)
+        network = saved.network.to(device)
     network = network.to(memory_format=torch.channels_last)
     teachers = _load_teachers(config, dataset, device)
     return Problem(dataset.name, dataset.tasks, splits, architecture, network, dataset, teachers)
+
+
+def _check_groups(path: str, saved: SavedModel, parameters: TrainingParameters) -> None:
+    """Refuse to go on with other rows than a model has: its zero and equal rows would not be held."""
+    trained = saved.parameters.get("row_groups", "neuron")  # the only ones before there was a choice
+    if trained != parameters.row_groups:
+        raise UserError(f"row_groups is {parameters.row_groups!r}; allowed, as {path} was trained with it: {trained}")
 
 
 def _load_teachers(config: RunConfig, dataset: MultiTaskDataset, device: torch.device) -> tuple[nn.Module, ...]:
@@ -140,6 +151,32 @@ def _load_teachers(config: RunConfig, dataset: MultiTaskDataset, device: torch.d
             )
         networks.append(saved.network)
     return tuple(network.to(device).to(memory_format=torch.channels_last).eval() for network in networks)
+
+
+def group_rows(problem: Problem, parameters: TrainingParameters) -> None:
+    """Where channels are to be rows, let the network know which inputs of its layers belong to one.
+
+    Raises:
+        UserError: if the network cannot be followed, or none of its sparse layers reads flattened images.
+    """
+    if parameters.row_groups != "channel":
+        return
+    network = problem.network
+    network.positions = positions_in(network, problem.splits.train)
+    if network.positions.keys().isdisjoint(network.growl_layers(parameters.skip_layer)):
+        raise UserError("row_groups is 'channel'; allowed for a network without a layer behind a flatten: neuron")
+
+
+def positions_in(network: nn.Module, data: Data) -> Mapping[str, int]:
+    """Positions of a channel of the layers that read flattened images, see :func:`channel_positions`.
+
+    Raises:
+        UserError: if the network cannot be followed, or the inputs are not one tensor.
+    """
+    inputs = data.first(1)[0]
+    if not isinstance(inputs, Tensor):
+        raise UserError(f"row_groups is 'channel'; allowed for inputs that are a {type(inputs).__name__}: neuron")
+    return channel_positions(network, inputs)
 
 
 def check_problem(problem: Problem, parameters: TrainingParameters) -> None:

@@ -22,7 +22,7 @@ from src.utils.files import check_writable, files_beginning
 from src.utils.runs.collect import collect
 from src.utils.runs.compression import compress_trained, images_to_compare, seconds_after
 from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
-from src.utils.runs.problem import Problem, check_problem, check_run, load_problem, torch_device
+from src.utils.runs.problem import Problem, check_problem, check_run, group_rows, load_problem, torch_device
 from src.utils.runs.results import (
     Results,
     read_results,
@@ -65,7 +65,7 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
             trainer = _trainer(run, problem)
             if run.config.architecture == OWN and run.parameters.with_sparsity:
                 network, skip_layer = problem.network, run.parameters.skip_layer
-                for line in sparse_plan(network, network.sparse_parts, skip_layer).lines():
+                for line in sparse_plan(network, network.sparse_parts, skip_layer, network.positions).lines():
                     observer.message(line)
             with suppress(CheckpointError) if among_many else nullcontext():
                 trainer.resume()
@@ -133,6 +133,7 @@ def _lock(run: Run, *, wait: bool) -> Iterator[None]:
 
 
 def _trainer(run: Run, problem: Problem) -> Trainer:
+    group_rows(problem, run.parameters)
     torch.manual_seed(run.config.seed)  # a method may have weights of its own
     return Trainer(
         problem.network,

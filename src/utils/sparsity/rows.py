@@ -1,4 +1,4 @@
-"""Rows of a layer: all weights that leave one neuron or channel of the previous layer."""
+"""Rows of a layer: all weights that leave one neuron or channel of the previous layer, or a group of neurons."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ import torch
 from torch import Tensor
 
 
-def to_rows(weight: Tensor) -> Tensor:
-    """Weights as rows, one per input.
+def with_rows(weight: Tensor, positions: int = 1) -> Tensor:
+    """A view of a weight with its rows along the second axis, each of so many inputs in a row.
 
     Args:
-        weight: (out, in) of a linear layer or (out, in, kh, kw) of a convolution.
+        weight: (out, in) of a linear layer; (out, in, kh, kw) of a convolution, whose rows are single inputs.
+        positions: inputs that make one row together; ``in`` is a multiple of it.
+
+    Returns:
+        The weight itself for single inputs, else shape (out, in / positions, positions).
+    """
+    return weight if positions == 1 else weight.unflatten(1, (-1, positions))
+
+
+def to_rows(weight: Tensor) -> Tensor:
+    """Weights as rows, one per input or group of inputs.
+
+    Args:
+        weight: (out, in) of a linear layer, (out, in, kh, kw) of a convolution, or what :func:`with_rows` makes of one.
 
     Returns:
         Shape (in, out * kh * kw); for a linear layer a view, so that the rows share its memory.

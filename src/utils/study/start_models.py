@@ -16,7 +16,7 @@ from src.utils.files import read_torch
 from src.utils.runs.config import RunConfig
 from src.utils.study.sweep import SweepObserver
 
-GROWL = ("skip_layer", "growl_type", "beta1", "beta2")
+GROWL = ("skip_layer", "growl_type", "beta1", "beta2", "row_groups")
 """Training parameters that a study takes from the model: they say what Omega is."""
 
 
@@ -120,7 +120,7 @@ def _start_model(path: Path, saved: SavedModel) -> StartModel:
     return StartModel(
         path,
         float(saved.parameters["w"][0]),
-        {name: saved.parameters[name] for name in GROWL},
+        {name: saved.parameters[name] for name in GROWL if name in saved.parameters},
         float(np.mean(saved.results["validation_accuracy"])),
         float(saved.results["sparsity_rate"]),
         saved.results["reached_min_sparsRate"],

@@ -22,6 +22,7 @@ from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.training.evaluation import Evaluation, evaluate
 from src.utils.training.method import Method
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.sparse_layers import sparse_layers
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,8 @@ class Trainer:
 
     @property
     def sparse_weights(self) -> dict[str, Tensor]:
-        """Weights of the GrOWL layers, by layer name."""
-        layers = self.model.growl_layers(self.parameters.skip_layer)
-        return {name: layer.weight for name, layer in layers.items()}
+        """Weights of the GrOWL layers with their rows along the second axis, by layer name."""
+        return {name: layer.weight for name, layer in sparse_layers(self.model, self.parameters).items()}
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """A new optimizer over the model's and the method's parameters, each in exactly one group."""

@@ -14,11 +14,11 @@ from Data_loaders.batches import Inputs, Labels, labels_of
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.objectives.growl import growl_value
-from src.utils.objectives.owl import owl_weights
 from src.utils.sparsity.rows import to_rows
 from src.utils.tasks import Task
 from src.utils.training.losses import loss_of, task_labels, tasks_for
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.sparse_layers import SparseLayer, growl_thetas, sparse_layers
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Method(nn.Module, ABC):
         self._settings = parameters
         self.tasks = tuple(tasks)
         self.counts: list[int] = []
-        self._weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
+        self._layers = list(sparse_layers(model, parameters).values())
         self._theta = growl_thetas(model, parameters, device)
         self.register_buffer("k", torch.tensor(parameters.w, dtype=torch.get_default_dtype(), device=device))
         self.register_buffer("last", torch.zeros_like(self.k[1:]))
@@ -105,9 +105,9 @@ class Method(nn.Module, ABC):
             )
 
     @property
-    def sparse_weights(self) -> list[Tensor]:
-        """Weights of the layers under GrOWL."""
-        return self._weights
+    def sparse_layers(self) -> list[SparseLayer]:
+        """The layers under GrOWL."""
+        return self._layers
 
     def start_phase(self, *, sparsity: bool) -> None:
         """A phase starts, with the sparsity objective in play or without."""
@@ -160,17 +160,11 @@ class Method(nn.Module, ABC):
         """:math:`f_0 = \\Omega`: GrOWL summed over the layers; out of play it has no gradient."""
         with torch.set_grad_enabled(self._has_sparsity and torch.is_grad_enabled()):
             values = [
-                growl_value(to_rows(weight), theta) for weight, theta in zip(self._weights, self._theta, strict=True)
+                growl_value(to_rows(layer.weight), theta)
+                for layer, theta in zip(self._layers, self._theta, strict=True)
             ]
             return torch.stack(values).sum() if values else torch.zeros((), device=self.k.device)
 
     @property
     def _has_sparsity(self) -> bool:
         return False
-
-
-def growl_thetas(model: MultiTaskNetwork, parameters: TrainingParameters, device: torch.device) -> list[Tensor]:
-    """GrOWL weights of every sparse layer, in the order of ``model.growl_layers``."""
-    weights = [layer.weight for layer in model.growl_layers(parameters.skip_layer).values()]
-    kind, beta1, beta2 = parameters.growl_type, parameters.beta1, parameters.beta2
-    return [owl_weights(to_rows(w).shape[0], kind, beta1, beta2, device=device).to(w.dtype) for w in weights]

@@ -124,6 +124,10 @@ class TrainingParameters(Checked):
         description="layers with this number of inputs, or of these names (a comma between them), are left out of "
         "GrOWL (the input layers)",
     )
+    row_groups: Literal["neuron", "channel"] = Field(
+        default="neuron",
+        description="rows of a layer behind a flatten: one per neuron, or one per channel with all its positions",
+    )
     min_sparsRate: float = Field(
         default=20.0, ge=0, le=100, description="least sparsity rate, percent, that phase 1 should reach"
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork
-from src.utils.sparsity.rows import from_rows, to_rows
+from src.utils.sparsity.rows import from_rows, to_rows, with_rows
 from src.utils.sparsity.sharing import RowPattern
 from src.utils.training.chebyshev_method import ChebyshevMethod
 
@@ -45,15 +45,16 @@ def _gradient(model: MultiTaskNetwork, method: ChebyshevMethod, term: Tensor) ->
     """Gradient of a term, shape (P,), projected onto the patterns of the sparse layers."""
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-    sparse = {id(weight) for weight in method.sparse_weights}
+    sparse = {id(layer.parameter): layer.positions for layer in method.sparse_layers}
     return torch.cat(
         [
-            (_projected(gradient, parameter) if id(parameter) in sparse else gradient).flatten()
+            (_projected(gradient, parameter, sparse[id(parameter)]) if id(parameter) in sparse else gradient).flatten()
             for parameter, gradient in zip(parameters, gradients, strict=True)
         ]
     )
 
 
-def _projected(gradient: Tensor, weight: Tensor) -> Tensor:
-    pattern = RowPattern.of_equal(to_rows(weight.detach()))
-    return from_rows(pattern.project(to_rows(gradient)), weight.shape)
+def _projected(gradient: Tensor, weight: Tensor, positions: int) -> Tensor:
+    wanted = with_rows(weight.detach(), positions)
+    pattern = RowPattern.of_equal(to_rows(wanted))
+    return from_rows(pattern.project(to_rows(with_rows(gradient, positions))), wanted.shape).reshape(weight.shape)

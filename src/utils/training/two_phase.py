@@ -13,12 +13,12 @@ from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.chebyshev import chebyshev_value
 from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.metrics import zero_row_rate
-from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, zero_rows
+from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, with_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
 from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
-from src.utils.training.method import growl_thetas
 from src.utils.training.normalisation import set_units, units_of
 from src.utils.training.parameters import Mode, TrainingParameters
+from src.utils.training.sparse_layers import growl_thetas, sparse_layers
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
 HORIZON = 1000
@@ -69,9 +69,8 @@ class SearchRule:
     """
 
     def __init__(self, model: MultiTaskNetwork, parameters: TrainingParameters) -> None:
-        layers = model.growl_layers(parameters.skip_layer).values()
-        self._weights = [layer.weight for layer in layers]
-        self._thetas = growl_thetas(model, parameters, self._weights[0].device)
+        self._layers = list(sparse_layers(model, parameters).values())
+        self._thetas = growl_thetas(model, parameters, self._layers[0].parameter.device)
         self._max_rate = parameters.max_layerSRate
         self._cap_epochs = min(parameters.max_iter_search, CAP_ITERATIONS) * parameters.num_epochs
         self.start_epoch()
@@ -79,21 +78,23 @@ class SearchRule:
     @torch.no_grad()
     def start_epoch(self) -> None:
         """The rows that are zero now are held."""
-        self._kept = [_per_row(weight, ~zero_rows(to_rows(weight))) for weight in self._weights]
+        weights = [layer.weight for layer in self._layers]
+        self._kept = [_per_row(weight, ~zero_rows(to_rows(weight))) for weight in weights]
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Hold the rows that were zero when the epoch began."""
-        for weight, kept in zip(self._weights, self._kept, strict=True):
-            weight.mul_(kept)
+        for layer, kept in zip(self._layers, self._kept, strict=True):
+            layer.weight.mul_(kept)
 
     @torch.no_grad()
     def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
         """Set the rows to zero that the proximal operator zeroes, as far as the cap allows."""
         step = HORIZON * float(optimizer.param_groups[0]["lr"]) * sparsity_weight
         cap = self._max_rate * min(epochs / self._cap_epochs, 1)
-        for weight, theta in zip(self._weights, self._thetas, strict=True):
-            scaled = to_rows(weight * preconditioner(optimizer, weight))  # (n, d)
+        for layer, theta in zip(self._layers, self._thetas, strict=True):
+            parameter, weight = layer.parameter, layer.weight
+            scaled = to_rows(with_rows(parameter * preconditioner(optimizer, parameter), layer.positions))  # (n, d)
             sparse = cap_zero_rows(scaled, growl_prox(scaled, theta, step), cap)
             weight.mul_(_per_row(weight, ~zero_rows(sparse)))
 
@@ -149,8 +150,9 @@ class TrainingOutcome:
         best: the model kept, and its epoch.
         found: what phase 1 kept, None without phase 1.
         reached_min_sparsRate: whether the model kept is as sparse as asked for, None without sparsity.
-        sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that a longer one would
-            zero more rows, as far as ``max_layerSRate`` allows; None without phase 1. See :func:`sparsity_binds`.
+        sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that longer iterations
+            would zero more rows, as far as ``max_layerSRate`` allows; None without phase 1. See
+            :func:`sparsity_binds`.
         sparsity_advice: what to change where k_0 is above 0 and there are fewer zero rows than asked for, or none.
     """
 
@@ -229,7 +231,7 @@ def _advice_on_given(trainer: Trainer) -> str | None:
         return None
     return (
         f"the given model has {_share(rate)}; these are held and none are added, whatever k_0 is: start from a sparser "
-        "one, trained with a larger k_0 or a longer phase 1"
+        "one, trained with a larger k_0 or longer iterations"
     )
 
 
@@ -242,7 +244,7 @@ def sparsity_binds(record: EpochRecord) -> bool:
 def _end_of_search(record: EpochRecord, trainer: Trainer) -> tuple[str, str]:
     """What decided how sparse the network is, and what to change for more zero rows."""
     parameters, cap = trainer.parameters, trainer.parameters.max_layerSRate
-    k0, length = f"k_0, {parameters.w[0]:g} now", f"max_iter_search, {parameters.max_iter_search} now"
+    k0, length = f"k_0, {parameters.w[0]:g} now", f"num_epochs, {parameters.num_epochs} now"
     capped = all(
         int(zero_rows(to_rows(weight)).sum()) >= int(cap * weight.shape[1] + 1e-9)
         for weight in trainer.sparse_weights.values()
@@ -251,7 +253,7 @@ def _end_of_search(record: EpochRecord, trainer: Trainer) -> tuple[str, str]:
         reason = f"max_layerSRate = {cap:g} is reached in every layer and decides how sparse the network is"
         return reason, "raise max_layerSRate"
     if sparsity_binds(record):
-        reason = "the sparsity constraint still binds, a larger max_iter_search would give more"
+        reason = "the sparsity constraint still binds, more epochs before the learning rate falls would give more"
         return reason, f"raise {length}, or {k0}"
     reason = "the sparsity constraint is slack, k_0 decides how sparse the network is"
     return reason, f"raise {k0}, or {length}"
