@@ -50,7 +50,7 @@ def to_plain(instance: Any) -> dict[str, Any]:
 
 
 def shown(default: Any) -> str:
-    """A default value as the README and ``--help`` write it."""
+    """A default value as the page of parameters and ``--help`` write it."""
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, tuple | list):

@@ -131,6 +131,6 @@ def _range(limits: Sequence[Any]) -> str:
 
 
 def _default(name: str, value: Any) -> str:
-    """The default as the README writes it; of places and names only where there is one."""
+    """The default as the page of parameters writes it; of places and names only where there is one."""
     optional = name not in fields_of(TrainingParameters)
     return "" if optional and value in (None, ()) else f" [{shown(value)}]"
