@@ -1,4 +1,4 @@
-"""--help: what matters first, flags without effect apart, values as types, defaults as the page of parameters writes them."""
+"""--help: what matters first, flags without effect apart, values as types, defaults as docs/parameters.md."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from Data_loaders.loaders import Splits, TaskData
 from src.models.hps import HPS
 from src.utils.errors import UserError
-from src.utils.runs.config import RunConfig, identity
 from src.utils.runs.own import own_problem
 from src.utils.runs.problem import check_problem
 from src.utils.tasks import Task
@@ -132,14 +131,6 @@ def test_a_start_at_the_reference_point_is_refused() -> None:
     trainer = Trainer(network, make_method(network, parameters, CPU, tasks=TASKS), convex_pair(), parameters)
     with pytest.raises(UserError, match="all objectives are above a at the start"):
         train(trainer)
-
-
-def test_it_has_no_part_in_the_names_of_files_where_it_is_not_used() -> None:
-    config = RunConfig(script="s", architecture="HPS", dataset="MultiDigits")
-    _, usual, _ = identity(config, TrainingParameters())
-    _, changed, _ = identity(config, TrainingParameters(normalisation="initial"))
-    assert set(changed) - set(usual) == {"normalisation"}
-    assert "nadir" not in changed
 
 
 def test_a_command_finds_ideal_and_nadir_by_itself(

@@ -61,20 +61,17 @@ class Results(Accuracies):
     Attributes:
         folder: where the files of the run are.
         script, architecture, dataset, task, task_names, k: what was run.
-        test_accuracy, validation_accuracy: percent per task.
-        validation_losses: mean per task.
+        test_accuracy, validation_accuracy, validation_losses: per task, the first two in percent.
         objectives: sparsity objective and mean training loss per task, of the model kept.
         state: of the method in the epoch of the model kept, at those objectives.
         layers: row counts of the GrOWL layers, by name.
         all_layers: sparsity, compression and sharing over all layers, those without GrOWL included.
         reached_min_sparsRate: whether it is as sparse as asked for; None without sparsity.
-        sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that longer iterations
-            would give more zero rows; None without phase 1.
+        sparsity_binds: whether the sparsity constraint still held at the end of phase 1; None without phase 1.
         sparsity_advice: what to change where k_0 is above 0 and there are fewer zero rows than asked for, or none.
         found_in_search: epoch, sparsity rate and validation accuracy of what phase 1 kept.
         best_epoch: epoch the model kept comes from.
-        parameter_count: trainable numbers of the network, and how many of them are not zero.
-        seconds: total, per phase, per epoch (mean).
+        parameter_count: trainable numbers of the network, and how many of them are not zero; seconds: of the training.
         compression: of a run on its own with zero or equal rows, the figures of the network before and after it, see
             :class:`~src.utils.sparsity.figures.Comparison`; else None.
         images: what the network takes: ``shape`` of an image, ``mean`` and ``std`` per channel of pixels in [0, 1], and

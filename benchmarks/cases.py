@@ -1,0 +1,91 @@
+"""The runs whose figures are in the README and in ``docs/results.md``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from Data_loaders.registry import dataset_entry
+from src.utils.training.defaults import default_parameters
+from src.utils.training.parameters import TrainingParameters
+
+
+@dataclass(frozen=True)
+class Case:
+    """A setting that is trained from several seeds.
+
+    Attributes:
+        script: that trains it; its k is taken unless ``k`` says otherwise.
+        architecture, dataset: what it trains.
+        flags: as tables show them, beside the script.
+        values: training parameters that these flags set.
+        method: of the training.
+        task: of a single-task network.
+        k: preference vector, where the script has none of its own.
+        data_seed: the data are composed from.
+    """
+
+    script: str
+    architecture: str
+    dataset: str
+    flags: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "Chebyshev"
+    task: int | None = None
+    k: tuple[float, ...] | None = None
+    data_seed: int = 0
+
+    @property
+    def command(self) -> str:
+        """How a user trains it."""
+        return " ".join(filter(None, (f"{self.script}.py", self.flags)))
+
+    def parameters(self, *, demo: bool = False) -> TrainingParameters:
+        """The parameters that this command trains with."""
+        k = self.k or tuple(importlib.import_module(self.script).k)
+        backbone = dataset_entry(self.dataset).backbone
+        defaults = default_parameters(backbone, self.architecture, method=self.method, sparsity=k[0] > 0, demo=demo)
+        return TrainingParameters(**{**defaults, "method": self.method, "w": k, **self.values})
+
+
+_SPARSER = {"min_sparsRate": 60.0, "max_layerSRate": 0.8}
+_EQUAL = (0.0, 0.5, 0.5)
+
+CASES: Mapping[str, Case] = {
+    "MDMTN_MM_sparse": Case("Example_MDMTN_MM_withSparsity", "MDMTN", "MultiMnist"),
+    "MDMTN_MM_channel": Case(
+        "Example_MDMTN_MM_withSparsity", "MDMTN", "MultiMnist", "--row_groups channel", {"row_groups": "channel"}
+    ),
+    "MDMTN_MM_dense": Case("Example_MDMTN_MM_noSparsity", "MDMTN", "MultiMnist"),
+    "HPS_MM_sparse": Case("Example_HPS_MM_withSparsity", "HPS", "MultiMnist"),
+    "HPS_MM_dense": Case("Example_HPS_MM_noSparsity", "HPS", "MultiMnist"),
+    "STL_MM_left": Case("Example_STL_MM_noSparsity", "STL", "MultiMnist", "--task 0", task=0),
+    "STL_MM_right": Case("Example_STL_MM_noSparsity", "STL", "MultiMnist", "--task 1", task=1),
+    "HPS_MM_equal": Case(
+        "Example_HPS_MGDA_MM", "HPS", "MultiMnist", "--method WeightedSum", method="WeightedSum", k=_EQUAL
+    ),
+    "HPS_MM_MGDA": Case("Example_HPS_MGDA_MM", "HPS", "MultiMnist", method="MGDA", k=_EQUAL),
+    "MDMTN_MM_MGDA": Case("Example_MDMTN_MGDA_MM", "MDMTN", "MultiMnist", method="MGDA", k=_EQUAL),
+    "MDMTN_CM_sparse": Case("Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist"),
+    "MDMTN_CM_sparser": Case(
+        "Example_MDMTN_CM_withSparsity",
+        "MDMTN",
+        "Cifar10Mnist",
+        "--min_sparsRate 60 --max_layerSRate 0.8",
+        _SPARSER,
+    ),
+    "MDMTN_CM_channel": Case(
+        "Example_MDMTN_CM_withSparsity",
+        "MDMTN",
+        "Cifar10Mnist",
+        "--row_groups channel --min_sparsRate 60 --max_layerSRate 0.8",
+        {**_SPARSER, "row_groups": "channel"},
+    ),
+    "MDMTN_CM_dense": Case("Example_MDMTN_CM_noSparsity", "MDMTN", "Cifar10Mnist"),
+    "HPS_CM_sparse": Case("Example_HPS_CM_withSparsity", "HPS", "Cifar10Mnist"),
+    "HPS_CM_dense": Case("Example_HPS_CM_noSparsity", "HPS", "Cifar10Mnist"),
+    "STL_CM_photograph": Case("Example_STL_CM_noSparsity", "STL", "Cifar10Mnist", "--task 0", task=0),
+    "STL_CM_digit": Case("Example_STL_CM_noSparsity", "STL", "Cifar10Mnist", "--task 1", task=1),
+}

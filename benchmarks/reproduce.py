@@ -1,0 +1,232 @@
+"""Train everything whose figures are in the README and in docs/, and write their tables.
+
+    python -m benchmarks.reproduce --data-dir DATA --output-dir OUT --jobs 2
+    python -m benchmarks.reproduce --only MDMTN_MM_sparse HPS_MM_dense --seeds 3
+    python -m benchmarks.reproduce --collect OUT/logs --revision 1a2b3c4
+    python -m benchmarks.reproduce --table
+
+Trainings go on where they stopped. Each leaves a line in results/<case>.jsonl: what was reached, on which revision,
+data and machine, with which versions, in how many seconds. --collect makes such lines of finished runs of the scripts
+instead, of those whose parameters are a case's. --table writes the tables between their markers in README.md and docs/
+from these lines alone; --list names the cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.cases import CASES, Case
+from benchmarks.tables import write_tables
+from Data_loaders.datasets import MultiTaskDataset
+from Data_loaders.loaders import make_splits
+from Data_loaders.registry import dataset_entry
+from src.models.registry import load_model
+from src.utils.checked import from_plain
+from src.utils.command_line.help import add_flags
+from src.utils.command_line.options import SweepOptions
+from src.utils.command_line.parser import Parser, exit_code
+from src.utils.errors import UserError
+from src.utils.files import write_text
+from src.utils.report.console import ConsoleSweepObserver, show_failures
+from src.utils.runs.compression import compress_trained
+from src.utils.runs.config import MODEL, RESULTS, ROOT, RunConfig
+from src.utils.runs.problem import load_dataset
+from src.utils.runs.results import Results, read_results
+from src.utils.sparsity.figures import SECONDS
+from src.utils.study.sweep import Basis, run_sweep
+from src.utils.study.workers import Workers
+from src.utils.training.arithmetic import run_arithmetic
+from src.utils.training.engine import Observer
+from src.utils.training.parameters import TrainingParameters
+
+SEEDS = 5
+_PLACES = ("data_dir", "device", "output_dir")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a run reached, and what it depends on: a line of ``results/<case>.jsonl``.
+
+    Attributes:
+        case, seed, data_seed: what was run.
+        test_accuracy, validation_accuracy: percent per task.
+        sparsity_rate, compression_rate, parameter_sharing: of the layers under GrOWL, see ``docs/training.md``.
+        compression: figures of the network before and after it is compressed, None where nothing is to compress.
+        seconds: of the training.
+        revision: of the program, None where it is not known.
+        data: checksum of the data set.
+        device, versions: where and with what it was run.
+    """
+
+    case: str
+    seed: int
+    data_seed: int
+    test_accuracy: tuple[float, ...]
+    validation_accuracy: tuple[float, ...]
+    sparsity_rate: float
+    compression_rate: float
+    parameter_sharing: float
+    compression: dict[str, Any] | None
+    seconds: float
+    revision: str | None
+    data: str
+    device: str
+    versions: dict[str, str]
+
+
+def main() -> None:
+    """Run, collect or write tables."""
+    flags = _flags()
+    if flags.list:
+        print("\n".join(f"{name:20} {case.command}" for name, case in CASES.items()))
+    elif flags.table:
+        for page in write_tables(ROOT, Path(flags.results)):
+            print(page)
+    elif flags.collect:
+        for name, lines in _collected(flags).items():
+            _write_lines(Path(flags.results), name, lines)
+    else:
+        for name in flags.only or CASES:
+            _write_lines(Path(flags.results), name, _trained(name, flags))
+
+
+def _flags() -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to train [all]")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"trainings of each, from seeds 0, 1, ... [{SEEDS}]")
+    parser.add_argument("--demo", action="store_true", help="bundled data and short schedules, to see that it works")
+    parser.add_argument("--results", default=str(ROOT / "results"), help="folder of the lines [results]")
+    parser.add_argument("--collect", nargs="+", metavar="FOLDER", help="take finished runs below these folders")
+    parser.add_argument("--revision", help="of the program that those were run with")
+    parser.add_argument("--table", action="store_true", help="write the tables")
+    parser.add_argument("--list", action="store_true", help="name the cases")
+    add_flags(parser, RunConfig, _PLACES)
+    add_flags(parser, SweepOptions, ("jobs", "dask"))
+    flags = parser.parse_args()
+    unknown = set(flags.only or ()) - set(CASES)
+    if unknown:
+        raise UserError(f"only is {', '.join(sorted(unknown))}; allowed: {', '.join(CASES)}")
+    if flags.seeds < 1:
+        raise UserError(f"seeds is {flags.seeds}; allowed: 1 or more")
+    if flags.demo and Path(flags.results).resolve() == ROOT / "results":
+        raise UserError("results is that of the project; allowed with --demo: another folder")
+    return flags
+
+
+def _config(case: Case, flags: argparse.Namespace) -> RunConfig:
+    values: dict[str, Any] = {name: getattr(flags, name) for name in _PLACES if name in flags}
+    values["dataset"] = dataset_entry(case.dataset).demo if flags.demo else case.dataset
+    values |= {name: getattr(case, name) for name in ("script", "architecture", "task", "data_seed")}
+    return RunConfig(**values)
+
+
+def _trained(name: str, flags: argparse.Namespace) -> list[Line]:
+    """Train a case from every seed."""
+    case = CASES[name]
+    config, parameters = _config(case, flags), case.parameters(demo=flags.demo)
+    options = from_plain(SweepOptions, {key: value for key, value in vars(flags).items() if key in ("jobs", "dask")})
+    data = load_dataset(config, Observer())
+    basis = Basis(config, parameters, data, Workers(options.jobs, options.dask), ConsoleSweepObserver(quiet=False))
+    outcome = run_sweep(
+        "experiment", f"reproduce_{name}", basis, basis.trials([{"seed": n} for n in range(flags.seeds)])
+    )
+    show_failures(outcome)
+    revision = _revision()
+    return [_line(name, results, data, revision) for results in outcome.results]
+
+
+def _collected(flags: argparse.Namespace) -> dict[str, list[Line]]:
+    """Lines of the finished runs below folders whose parameters are those of a case, by case."""
+    lines: dict[str, list[Line]] = {}
+    data: dict[str, MultiTaskDataset] = {}
+    for folder in _finished(flags.collect):
+        results = read_results(folder)
+        name = _case_of(results)
+        if name is None or (flags.only and name not in flags.only):
+            print(f"left out, no case has its parameters: {folder}")
+            continue
+        key = f"{results.dataset} {results.data_seed} {results.task}"
+        if key not in data:
+            data[key] = load_dataset(_config(CASES[name], flags), Observer())
+        lines.setdefault(name, []).append(_line(name, results, data[key], flags.revision))
+    return lines
+
+
+def _finished(folders: Sequence[str]) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted(path.parent for path in Path(folder).rglob(RESULTS))
+
+
+def _case_of(results: Results) -> str | None:
+    """The case that a run was one of."""
+    for name, case in CASES.items():
+        of_case = (case.architecture, case.dataset, case.task, case.data_seed)
+        same = of_case == (results.architecture, results.dataset, results.task, results.data_seed)
+        if same and case.parameters() == from_plain(TrainingParameters, results.parameters):
+            return name
+    return None
+
+
+@run_arithmetic()
+def _line(name: str, results: Results, data: MultiTaskDataset, revision: str | None) -> Line:
+    """A line of a finished run; the network of a sweep is compressed here, as it was not there."""
+    compression = results.compression
+    if compression is None and any(layer.unique < layer.rows for layer in results.layers.values()):
+        network = load_model(results.folder / MODEL).network
+        images = make_splits(data, torch.device("cpu")).validation.images
+        compression = compress_trained(network, images, SECONDS)[2].as_plain()
+    return Line(
+        case=name,
+        seed=results.seed,
+        data_seed=results.data_seed,
+        test_accuracy=results.test_accuracy,
+        validation_accuracy=results.validation_accuracy,
+        sparsity_rate=results.rows.sparsity_rate,
+        compression_rate=results.rows.compression_rate,
+        parameter_sharing=results.rows.parameter_sharing,
+        compression=compression,
+        seconds=round(results.seconds["total"], 1),
+        revision=revision,
+        data=data.checksum,
+        device=results.device,
+        versions=results.versions,
+    )
+
+
+def _revision() -> str | None:
+    """Of the program; with a plus where files have been changed since."""
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}+" if changed else head
+
+
+def _write_lines(folder: Path, name: str, lines: Sequence[Line]) -> None:
+    """Add lines to those of a case; one of the same seeds is replaced."""
+    path = folder / f"{name}.jsonl"
+    known = {(line["seed"], line["data_seed"]): line for line in read_lines(path)}
+    known |= {(line.seed, line.data_seed): json.loads(json.dumps(asdict(line))) for line in lines}
+    write_text(path, "".join(json.dumps(known[key]) + "\n" for key in sorted(known)))
+    print(f"{path}: {len(known)} lines")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a case; none where there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

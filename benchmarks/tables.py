@@ -1,0 +1,142 @@
+"""The tables of the README and of ``docs/results.md``, made from the lines in ``results/`` alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import CASES
+from src.utils.errors import UserError
+from src.utils.files import write_text
+
+Rows = Sequence[Mapping[str, Any]]
+PAGES = ("README.md", "docs/results.md", "docs/compression.md")
+REFERENCE: Mapping[str, tuple[tuple[float, ...], float, float]] = MappingProxyType(
+    {
+        "MDMTN_MM_sparse": ((97.17, 96.16), 96.67, 24.9),
+        "MDMTN_CM_sparse": ((54.99, 93.86), 74.43, 29.9),
+        "HPS_CM_sparse": ((53.85, 92.06), 72.95, 14.1),
+    }
+)
+"""Of the authors' own code on the same files with its full default schedule: test accuracy, its mean, zero rows."""
+
+
+def write_tables(root: Path, results: Path) -> list[Path]:
+    """Write every table anew, between ``<!-- table NAME -->`` and ``<!-- end -->``; returns the pages changed.
+
+    Raises:
+        UserError: if a page names a table that there is not.
+    """
+    changed = []
+    for page in (root / name for name in PAGES):
+        before = page.read_text()
+        after = with_tables(before, results)
+        if after != before:
+            write_text(page, after)
+            changed.append(page)
+    return changed
+
+
+def with_tables(text: str, results: Path) -> str:
+    """The text of a page with its tables made anew."""
+    lines = {name: _read(results / f"{name}.jsonl") for name in CASES}
+    found = {name: rows for name, rows in lines.items() if rows}
+
+    def table(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in TABLES:
+            raise UserError(f"there is no table {name!r}; allowed: {', '.join(TABLES)}")
+        return f"<!-- table {name} -->\n\n{TABLES[name](found)}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+def _read(path: Path) -> Rows:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _main(found: Mapping[str, Rows]) -> str:
+    """A row per case: means and standard deviations over the seeds."""
+    head = "| run | seeds | test accuracy, mean of the tasks | zero rows | reference: accuracy, zero rows |"
+    rows = []
+    for name, lines in found.items():
+        accuracy = _spread([float(np.mean(line["test_accuracy"])) for line in lines], 2)
+        zeros = _spread([line["sparsity_rate"] for line in lines], 1)
+        _, mean, share = REFERENCE.get(name, ((), 0.0, 0.0))
+        theirs = f"{mean:.2f}, {share:.1f}" if name in REFERENCE else ""
+        rows.append(f"| `{CASES[name].command}` | {len(lines)} | {accuracy} | {zeros} | {theirs} |")
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def _seeds(found: Mapping[str, Rows]) -> str:
+    """A row per run."""
+    columns = ("run", "seed", "test accuracy", "zero rows", "compression", "sharing", "minutes", "reference")
+    rows = []
+    for name, lines in found.items():
+        for place, line in enumerate(lines):
+            known = name in REFERENCE and place == 0
+            each, mean, share = REFERENCE.get(name, ((), 0.0, 0.0))
+            cells = (
+                "" if place else f"`{CASES[name].command}`",
+                line["seed"],
+                _accuracies(line["test_accuracy"]),
+                f"{line['sparsity_rate']:.1f}",
+                f"{line['compression_rate']:.2f}",
+                f"{line['parameter_sharing']:.2f}",
+                f"{line['seconds'] / 60:.0f}",
+                f"{' / '.join(f'{value:.2f}' for value in each)} ({mean:.2f}), {share:.1f}" if known else "",
+            )
+            rows.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+    return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows])
+
+
+def _small(found: Mapping[str, Rows]) -> str:
+    """A row per case that has compressed networks: means over the seeds, dense -> compressed."""
+    head = "| run | zero rows | parameters | kB | multiply-adds | faster: 1 image | 256 images |"
+    rows = []
+    for name, lines in found.items():
+        pairs = [line["compression"] for line in lines if line["compression"]]
+        if not pairs:
+            continue
+        cells = [f"`{CASES[name].command}`", _spread([line["sparsity_rate"] for line in lines], 1)]
+        cells += [_before_after(pairs, "parameters", 1), _before_after(pairs, "bytes", 1000)]
+        cells.append(_before_after(pairs, "multiply_adds", 1))
+        cells += [_faster(pairs, size) for size in ("1", "256")]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+TABLES: Mapping[str, Callable[[Mapping[str, Rows]], str]] = MappingProxyType(
+    {"main": _main, "seeds": _seeds, "small": _small}
+)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation over the seeds; of one seed its value."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def _accuracies(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{' / '.join(f'{value:.2f}' for value in values)} ({np.mean(values):.2f})"
+
+
+def _before_after(pairs: Rows, name: str, unit: float) -> str:
+    dense, small = (np.mean([pair[which][name] for pair in pairs]) / unit for which in ("dense", "compressed"))
+    return f"{dense:,.0f} -> {small:,.0f}"
+
+
+def _faster(pairs: Rows, size: str) -> str:
+    """Quotients of the times, the smallest and the largest."""
+    quotients = [pair["dense"]["latency_ms"][size] / pair["compressed"]["latency_ms"][size] for pair in pairs]
+    low, high = f"{min(quotients):.2f}", f"{max(quotients):.2f}"
+    return low if low == high else f"{low} to {high}"

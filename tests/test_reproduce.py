@@ -1,0 +1,134 @@
+"""The command that makes the README's figures: cases, lines and tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import reproduce
+from benchmarks.cases import CASES
+from benchmarks.tables import PAGES, REFERENCE, TABLES, with_tables, write_tables
+from src.utils.command_line.parser import exit_code
+from src.utils.errors import UserError
+from src.utils.runs.config import ROOT
+
+RESULTS = ROOT / "results"
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["reproduce", *words])
+    return exit_code(reproduce.main)
+
+
+def line(case: str, seed: int, **values: Any) -> dict[str, Any]:
+    figures = {"parameters": 100, "bytes": 4000, "multiply_adds": 90, "latency_ms": {"1": 2.0, "256": 8.0}}
+    small = {"parameters": 20, "bytes": 1000, "multiply_adds": 30, "latency_ms": {"1": 1.0, "256": 2.0}}
+    return {
+        "case": case,
+        "seed": seed,
+        "data_seed": 0,
+        "test_accuracy": [90.0 + seed, 80.0],
+        "sparsity_rate": 50.0,
+        "compression_rate": 2.0,
+        "parameter_sharing": 1.0,
+        "seconds": 120.0,
+        "compression": {"dense": figures, "compressed": small},
+        **values,
+    }
+
+
+def write(folder: Path, case: str, lines: list[dict[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{case}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in lines))
+
+
+def test_every_page_has_the_tables_of_the_committed_results() -> None:
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        assert with_tables(text, RESULTS) == text, f"run python -m benchmarks.reproduce --table for {page}"
+    shown = {name for page in PAGES for name in re.findall(r"<!-- table (\w+) -->", (ROOT / page).read_text())}
+    assert shown == set(TABLES)
+
+
+def test_tables_show_means_spreads_and_quotients(tmp_path: Path) -> None:
+    write(tmp_path / "r", "MDMTN_MM_sparse", [line("MDMTN_MM_sparse", seed) for seed in (0, 2)])
+    empty = "".join(f"<!-- table {name} -->old<!-- end -->\n" for name in ("main", "small", "seeds"))
+    made = with_tables(f"before\n{empty}", tmp_path / "r")
+    assert made.startswith("before\n")
+    assert "old" not in made
+    theirs = f"{REFERENCE['MDMTN_MM_sparse'][1]:.2f}, {REFERENCE['MDMTN_MM_sparse'][2]:.1f}"
+    assert f"| `Example_MDMTN_MM_withSparsity.py` | 2 | 85.50 ± 0.71 | 50.0 ± 0.0 | {theirs} |" in made
+    assert "| 50.0 ± 0.0 | 100 -> 20 | 4 -> 1 | 90 -> 30 | 2.00 | 4.00 |" in made
+    assert "|  | 2 | 92.00 / 80.00 (86.00) | 50.0 | 2.00 | 1.00 | 2 |  |" in made
+    assert with_tables(made, tmp_path / "r") == made
+
+
+def test_another_figure_makes_another_table_and_pages_are_written(tmp_path: Path) -> None:
+    for page in PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text("<!-- table main -->\n<!-- end -->\n")
+    write(tmp_path / "r", "HPS_MM_dense", [line("HPS_MM_dense", 0, test_accuracy=[70.0, 60.0])])
+    assert len(write_tables(tmp_path, tmp_path / "r")) == len(PAGES)
+    assert "65.00" in (tmp_path / PAGES[0]).read_text()
+    assert write_tables(tmp_path, tmp_path / "r") == []
+    write(tmp_path / "r", "HPS_MM_dense", [line("HPS_MM_dense", 0, test_accuracy=[70.0, 61.0])])
+    assert len(write_tables(tmp_path, tmp_path / "r")) == len(PAGES)
+
+
+def test_an_unknown_table_or_case_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="there is no table 'none'; allowed: main"):
+        with_tables("<!-- table none --><!-- end -->", tmp_path)
+    assert command(monkeypatch, "--only", "nothing") == 2
+    assert command(monkeypatch, "--demo") == 2  # the project's own results are no demonstration's
+    assert command(monkeypatch, "--seeds", "0") == 2
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cases_are_what_their_scripts_train(name: str) -> None:
+    case = CASES[name]
+    assert (ROOT / f"{case.script}.py").exists()
+    parameters = case.parameters()
+    assert parameters.with_sparsity is ("sparse" in name or "channel" in name)
+    assert parameters.tasks == (1 if case.architecture == "STL" else 2)
+    for flag, value in re.findall(r"--(\w+) (\S+)", case.flags):
+        known = {"task": case.task, "method": case.method}.get(flag, getattr(parameters, flag, None))
+        assert str(known).removesuffix(".0") == value
+
+
+def test_committed_results_are_of_known_cases_and_whole() -> None:
+    for path in RESULTS.glob("*.jsonl"):
+        lines = reproduce.read_lines(path)
+        assert path.stem in CASES
+        assert len({(item["seed"], item["data_seed"]) for item in lines}) == len(lines)
+        for item in lines:
+            assert reproduce.Line(**item).case == path.stem
+
+
+def test_a_case_is_trained_and_a_finished_run_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "_case_of", lambda results: "HPS_MM_sparse")  # a demonstration's are no case's
+    places = ("--output-dir", str(tmp_path / "out"), "--results", str(tmp_path / "r"))
+    words = ("--only", "HPS_MM_sparse", "--seeds", "1", "--demo", *places)
+    assert command(monkeypatch, *words) == 0
+    (trained,) = reproduce.read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")
+    assert trained["seed"] == 0
+    assert trained["sparsity_rate"] > 0
+    assert trained["compression"]["compressed"]["parameters"] < trained["compression"]["dense"]["parameters"]
+    again = ("--collect", str(tmp_path / "out"), "--revision", "1a2b3c4", "--demo", *places)
+    assert command(monkeypatch, *again) == 0
+    (collected,) = reproduce.read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")
+    assert collected["revision"] == "1a2b3c4"
+    assert collected["data"] == trained["data"]
+    assert collected["test_accuracy"] == trained["test_accuracy"]
+
+
+def test_a_run_of_other_parameters_is_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = ("--output-dir", str(tmp_path / "out"), "--results", str(tmp_path / "r"))
+    assert command(monkeypatch, "--only", "HPS_MM_dense", "--seeds", "1", "--demo", *places) == 0
+    (tmp_path / "r" / "HPS_MM_dense.jsonl").unlink()
+    assert command(monkeypatch, "--collect", str(tmp_path / "out"), "--demo", *places) == 0
+    assert list((tmp_path / "r").iterdir()) == []
