@@ -77,6 +77,9 @@ CASES: Mapping[str, Case] = {
         _SPARSER,
     ),
     "MDMTN_CM_channel": Case(
+        "Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist", "--row_groups channel", {"row_groups": "channel"}
+    ),
+    "MDMTN_CM_channel_sparser": Case(
         "Example_MDMTN_CM_withSparsity",
         "MDMTN",
         "Cifar10Mnist",

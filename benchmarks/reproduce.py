@@ -8,7 +8,7 @@
 Trainings go on where they stopped. Each leaves a line in results/<case>.jsonl: what was reached, on which revision,
 data and machine, with which versions, in how many seconds. --collect makes such lines of finished runs of the scripts
 instead, of those whose parameters are a case's. --table writes the tables between their markers in README.md and docs/
-from these lines alone; --list names the cases.
+and the picture of size and accuracy, from these lines alone; --list names the cases.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CASES, Case
-from benchmarks.tables import write_tables
+from benchmarks.pictures import PICTURES, draw
+from benchmarks.tables import read_lines, write_tables
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import make_splits
 from Data_loaders.registry import dataset_entry
@@ -36,7 +37,7 @@ from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
 from src.utils.files import write_text
-from src.utils.report.console import ConsoleSweepObserver, show_failures
+from src.utils.report.console import ConsoleSweepObserver, show_failures, show_files
 from src.utils.runs.compression import compress_trained
 from src.utils.runs.config import MODEL, RESULTS, ROOT, RunConfig
 from src.utils.runs.problem import load_dataset
@@ -60,7 +61,7 @@ class Line:
         case, seed, data_seed: what was run.
         test_accuracy, validation_accuracy: percent per task.
         sparsity_rate, compression_rate, parameter_sharing: of the layers under GrOWL, see ``docs/training.md``.
-        compression: figures of the network before and after it is compressed, None where nothing is to compress.
+        compression: figures of the network before and after it is compressed.
         seconds: of the training.
         revision: of the program, None where it is not known.
         data: checksum of the data set.
@@ -75,7 +76,7 @@ class Line:
     sparsity_rate: float
     compression_rate: float
     parameter_sharing: float
-    compression: dict[str, Any] | None
+    compression: dict[str, Any]
     seconds: float
     revision: str | None
     data: str
@@ -89,8 +90,7 @@ def main() -> None:
     if flags.list:
         print("\n".join(f"{name:20} {case.command}" for name, case in CASES.items()))
     elif flags.table:
-        for page in write_tables(ROOT, Path(flags.results)):
-            print(page)
+        show_files([*write_tables(ROOT, Path(flags.results)), *draw(ROOT / PICTURES, Path(flags.results))])
     elif flags.collect:
         for name, lines in _collected(flags).items():
             _write_lines(Path(flags.results), name, lines)
@@ -178,12 +178,9 @@ def _case_of(results: Results) -> str | None:
 
 @run_arithmetic()
 def _line(name: str, results: Results, data: MultiTaskDataset, revision: str | None) -> Line:
-    """A line of a finished run; the network of a sweep is compressed here, as it was not there."""
-    compression = results.compression
-    if compression is None and any(layer.unique < layer.rows for layer in results.layers.values()):
-        network = load_model(results.folder / MODEL).network
-        images = make_splits(data, torch.device("cpu")).validation.images
-        compression = compress_trained(network, images, SECONDS)[2].as_plain()
+    """A line of a finished run, whose network is compressed and measured here, when nothing else is trained."""
+    network = load_model(results.folder / MODEL).network
+    images = make_splits(data, torch.device("cpu")).validation.images
     return Line(
         case=name,
         seed=results.seed,
@@ -193,7 +190,7 @@ def _line(name: str, results: Results, data: MultiTaskDataset, revision: str | N
         sparsity_rate=results.rows.sparsity_rate,
         compression_rate=results.rows.compression_rate,
         parameter_sharing=results.rows.parameter_sharing,
-        compression=compression,
+        compression=compress_trained(network, images, SECONDS)[2].as_plain(),
         seconds=round(results.seconds["total"], 1),
         revision=revision,
         data=data.checksum,
@@ -221,11 +218,6 @@ def _write_lines(folder: Path, name: str, lines: Sequence[Line]) -> None:
     known |= {(line.seed, line.data_seed): json.loads(json.dumps(asdict(line))) for line in lines}
     write_text(path, "".join(json.dumps(known[key]) + "\n" for key in sorted(known)))
     print(f"{path}: {len(known)} lines")
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a case; none where there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 if __name__ == "__main__":

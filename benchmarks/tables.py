@@ -43,10 +43,20 @@ def write_tables(root: Path, results: Path) -> list[Path]:
     return changed
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a case; none where there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def read_cases(results: Path) -> dict[str, Rows]:
+    """The lines of every case that has some, in the order of the cases."""
+    found = {name: read_lines(results / f"{name}.jsonl") for name in CASES}
+    return {name: lines for name, lines in found.items() if lines}
+
+
 def with_tables(text: str, results: Path) -> str:
     """The text of a page with its tables made anew."""
-    lines = {name: _read(results / f"{name}.jsonl") for name in CASES}
-    found = {name: rows for name, rows in lines.items() if rows}
+    found = read_cases(results)
 
     def table(match: re.Match[str]) -> str:
         name = match[1]
@@ -55,10 +65,6 @@ def with_tables(text: str, results: Path) -> str:
         return f"<!-- table {name} -->\n\n{TABLES[name](found)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
-
-
-def _read(path: Path) -> Rows:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _main(found: Mapping[str, Rows]) -> str:
@@ -76,7 +82,7 @@ def _main(found: Mapping[str, Rows]) -> str:
 
 def _seeds(found: Mapping[str, Rows]) -> str:
     """A row per run."""
-    columns = ("run", "seed", "test accuracy", "zero rows", "compression", "sharing", "minutes", "reference")
+    columns = ("run", "seed", "test accuracy", "zero rows", "compression", "sharing", "reference")
     rows = []
     for name, lines in found.items():
         for place, line in enumerate(lines):
@@ -89,7 +95,6 @@ def _seeds(found: Mapping[str, Rows]) -> str:
                 f"{line['sparsity_rate']:.1f}",
                 f"{line['compression_rate']:.2f}",
                 f"{line['parameter_sharing']:.2f}",
-                f"{line['seconds'] / 60:.0f}",
                 f"{' / '.join(f'{value:.2f}' for value in each)} ({mean:.2f}), {share:.1f}" if known else "",
             )
             rows.append(f"| {' | '.join(str(cell) for cell in cells)} |")
@@ -97,13 +102,13 @@ def _seeds(found: Mapping[str, Rows]) -> str:
 
 
 def _small(found: Mapping[str, Rows]) -> str:
-    """A row per case that has compressed networks: means over the seeds, dense -> compressed."""
+    """A row per case that has zero rows: means over the seeds, dense -> compressed."""
     head = "| run | zero rows | parameters | kB | multiply-adds | faster: 1 image | 256 images |"
     rows = []
     for name, lines in found.items():
-        pairs = [line["compression"] for line in lines if line["compression"]]
-        if not pairs:
+        if not any(line["sparsity_rate"] for line in lines):
             continue
+        pairs = [line["compression"] for line in lines]
         cells = [f"`{CASES[name].command}`", _spread([line["sparsity_rate"] for line in lines], 1)]
         cells += [_before_after(pairs, "parameters", 1), _before_after(pairs, "bytes", 1000)]
         cells.append(_before_after(pairs, "multiply_adds", 1))

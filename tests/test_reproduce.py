@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks import reproduce
 from benchmarks.cases import CASES
-from benchmarks.tables import PAGES, REFERENCE, TABLES, with_tables, write_tables
+from benchmarks.pictures import draw, size_of
+from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, with_tables, write_tables
 from src.utils.command_line.parser import exit_code
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
@@ -64,7 +65,7 @@ def test_tables_show_means_spreads_and_quotients(tmp_path: Path) -> None:
     theirs = f"{REFERENCE['MDMTN_MM_sparse'][1]:.2f}, {REFERENCE['MDMTN_MM_sparse'][2]:.1f}"
     assert f"| `Example_MDMTN_MM_withSparsity.py` | 2 | 85.50 ± 0.71 | 50.0 ± 0.0 | {theirs} |" in made
     assert "| 50.0 ± 0.0 | 100 -> 20 | 4 -> 1 | 90 -> 30 | 2.00 | 4.00 |" in made
-    assert "|  | 2 | 92.00 / 80.00 (86.00) | 50.0 | 2.00 | 1.00 | 2 |  |" in made
+    assert "|  | 2 | 92.00 / 80.00 (86.00) | 50.0 | 2.00 | 1.00 |  |" in made
     assert with_tables(made, tmp_path / "r") == made
 
 
@@ -78,6 +79,15 @@ def test_another_figure_makes_another_table_and_pages_are_written(tmp_path: Path
     assert write_tables(tmp_path, tmp_path / "r") == []
     write(tmp_path / "r", "HPS_MM_dense", [line("HPS_MM_dense", 0, test_accuracy=[70.0, 61.0])])
     assert len(write_tables(tmp_path, tmp_path / "r")) == len(PAGES)
+
+
+def test_the_picture_has_dense_networks_as_trained_and_sparse_ones_compressed(tmp_path: Path) -> None:
+    write(tmp_path / "r", "MDMTN_MM_sparse", [line("MDMTN_MM_sparse", 0)])
+    write(tmp_path / "r", "MDMTN_CM_dense", [line("MDMTN_CM_dense", 0, sparsity_rate=0.0)])
+    (file,) = draw(tmp_path / "pictures", tmp_path / "r")
+    assert file.stat().st_size > 10_000
+    sparse, dense = size_of([line("MDMTN_MM_sparse", 0)]), size_of([line("MDMTN_CM_dense", 0, sparsity_rate=0.0)])
+    assert (sparse["bytes"], dense["bytes"]) == (1000, 4000)
 
 
 def test_an_unknown_table_or_case_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +112,7 @@ def test_cases_are_what_their_scripts_train(name: str) -> None:
 
 def test_committed_results_are_of_known_cases_and_whole() -> None:
     for path in RESULTS.glob("*.jsonl"):
-        lines = reproduce.read_lines(path)
+        lines = read_lines(path)
         assert path.stem in CASES
         assert len({(item["seed"], item["data_seed"]) for item in lines}) == len(lines)
         for item in lines:
@@ -114,13 +124,13 @@ def test_a_case_is_trained_and_a_finished_run_collected(tmp_path: Path, monkeypa
     places = ("--output-dir", str(tmp_path / "out"), "--results", str(tmp_path / "r"))
     words = ("--only", "HPS_MM_sparse", "--seeds", "1", "--demo", *places)
     assert command(monkeypatch, *words) == 0
-    (trained,) = reproduce.read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")
+    (trained,) = read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")
     assert trained["seed"] == 0
     assert trained["sparsity_rate"] > 0
     assert trained["compression"]["compressed"]["parameters"] < trained["compression"]["dense"]["parameters"]
     again = ("--collect", str(tmp_path / "out"), "--revision", "1a2b3c4", "--demo", *places)
     assert command(monkeypatch, *again) == 0
-    (collected,) = reproduce.read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")
+    (collected,) = read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")
     assert collected["revision"] == "1a2b3c4"
     assert collected["data"] == trained["data"]
     assert collected["test_accuracy"] == trained["test_accuracy"]
