@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from Data_loaders.loaders import Splits, share_of_training
 from src.utils.errors import CheckpointError, UserError
@@ -621,6 +622,48 @@ def test_zero_rows_never_return_in_phase_1(splits: Splits, w: tuple[float, ...])
     train(trainer)
     assert watch.returned == 0
     assert sum(int(zeros.sum()) for zeros in watch.zeros) > 0
+
+
+class HostCalls(TorchDispatchMode):
+    """Counts what makes a host wait for a device, or copies numbers to it."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "lift_fresh", "unique", "bincount")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += int(func.name().removeprefix("aten::").split(".")[0].startswith(self.WAITS))
+        return func(*args, **(kwargs or {}))
+
+
+def host_calls(splits: Splits, batches: int, **values: Any) -> int:
+    parameters = short(max_iter_search=1, num_epochs=1, num_batchEpoch=batches, batch_size=20, **values)
+    network = make_network(splits, 0)
+    trainer = Trainer(network, make_method(network, parameters, CPU), splits, parameters)
+    with HostCalls() as calls:
+        train(trainer)
+    return int(calls.count)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_iter_retrain": 1},
+        {"method": "WeightedSum", "w": (0.0, 0.5, 0.5), "max_iter": 1},
+        {"method": "SmoothChebyshev", "w": (0.0, 0.5, 0.5), "max_iter": 1},
+    ],
+    ids=["two phases", "weighted sum", "smooth Chebyshev"],
+)
+def test_no_step_makes_the_host_wait_for_the_device(splits: Splits, values: dict[str, Any]) -> None:
+    assert host_calls(splits, 3, **values) == host_calls(splits, 9, **values) > 0
+
+
+def test_a_step_that_waits_is_seen(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.utils.training.engine.all_labelled", lambda data: False)  # every batch is looked at
+    few, many = (host_calls(splits, count, max_iter_retrain=1) for count in (3, 9))
+    assert many > few
 
 
 def test_a_longer_phase_1_begins_as_a_shorter_one(splits: Splits) -> None:

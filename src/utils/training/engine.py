@@ -20,6 +20,7 @@ from src.utils.errors import CheckpointError, UserError
 from src.utils.files import read_torch, write_torch
 from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.training.evaluation import Evaluation, evaluate
+from src.utils.training.losses import all_labelled
 from src.utils.training.method import Method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.sparse_layers import sparse_layers
@@ -160,6 +161,7 @@ class Trainer:
     ) -> None:
         self.model = model
         self.method = method
+        method.complete = all_labelled(splits.train)
         self.splits = splits
         self.parameters = parameters
         self.seed = seed
@@ -275,7 +277,8 @@ class Trainer:
 
     def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
         """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
-        f, total, counted = (torch.zeros_like(self.method.k) for _ in range(3))
+        f, total, counted, weight = (torch.zeros_like(self.method.k) for _ in range(4))
+        known: list[int] = []
         self.model.train()
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
@@ -284,8 +287,10 @@ class Trainer:
         for number, (images, labels) in enumerate(self._batches(), start=1):
             optimizer.zero_grad()
             f = self.method.backward(self.model, images, labels)
-            counts = f.new_tensor([size(images), *self.method.counts])
-            total, counted = total + f * counts, counted + counts
+            counts = [size(images), *self.method.counts]
+            if counts != known:  # a tensor made of numbers is a copy to the device
+                known, weight = counts, f.new_tensor(counts)
+            total, counted = total + f * weight, counted + weight
             optimizer.step()
             phase.rule.after_step()
             self.observer.batch_ends(number / steps)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from Data_loaders.batches import Data, labels_of
 from src.utils.tasks import CLASSIFICATION, REGRESSION, Task
-from src.utils.training.losses import is_labelled, labelled, loss_of, task_labels, tasks_for
+from src.utils.training.losses import all_labelled, is_labelled, labelled, loss_of, task_labels, tasks_for
 from src.utils.training.scores import metrics_of, score_of
 
 EVALUATION_BATCH = 500
@@ -53,9 +53,12 @@ def evaluate(
     was_training = model.training
     model.eval()
     tallies: list[_Tally] = []
+    complete = all_labelled(data)
     for images, labels in data.batches(batch_size):
         outputs = model(images)
-        tallies = tallies or [_Tally(task, criterion, outputs[0].device) for task in tasks_for(tasks, outputs)]
+        tallies = tallies or [
+            _Tally(task, criterion, outputs[0].device, complete) for task in tasks_for(tasks, outputs)
+        ]
         for number, (tally, output) in enumerate(zip(tallies, outputs, strict=True)):
             tally.add(output, labels_of(labels, number, tally.task.name))
     model.train(was_training)
@@ -69,8 +72,9 @@ def evaluate(
 class _Tally:
     """Sums up one task over the batches."""
 
-    def __init__(self, task: Task, criterion: str, device: torch.device) -> None:
+    def __init__(self, task: Task, criterion: str, device: torch.device, complete: bool) -> None:
         self.task = task
+        self._complete = complete
         self.loss, self.correct = torch.zeros(2, dtype=torch.float64, device=device)
         self.count = 0
         self._criterion = loss_of(task, criterion)
@@ -79,7 +83,7 @@ class _Tally:
 
     def add(self, output: Tensor, targets: Tensor) -> None:
         """Take a batch in."""
-        found = task_labels(self.task, output, targets)
+        found = task_labels(self.task, output, targets, complete=self._complete)
         if found.count:
             self.loss += self._criterion(found.outputs, found.targets).double() * found.count
             self.count += found.count
@@ -105,7 +109,7 @@ class _Tally:
     def _keep(self, output: Tensor, targets: Tensor) -> None:
         """Labels and predictions: class numbers, or (N, outputs) with NaN for labels that are not known."""
         if self.task.kind == CLASSIFICATION:
-            known = labelled(self.task, output, targets)
+            known = labelled(self.task, output, targets, complete=self._complete)
             self._targets.append(known.targets.cpu())
             self._predictions.append(known.outputs.argmax(1).cpu())
             return

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from Data_loaders.batches import Data, leaves
+from Data_loaders.loaders import TaskData
 from src.utils.tasks import CLASSIFICATION, LOSS_NAMES, MISSING, Task, classifications
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -61,7 +63,14 @@ def is_labelled(targets: Tensor) -> Tensor:
     return ~targets.isnan() if targets.is_floating_point() else targets != MISSING
 
 
-def labelled(task: Task, outputs: Tensor, targets: Tensor, *, whole_samples: bool = False) -> Labelled:
+def all_labelled(data: Data) -> bool:
+    """Whether it is known that no label is missing: of data in memory, which are looked at once."""
+    return isinstance(data, TaskData) and all(bool(is_labelled(targets).all()) for targets in leaves(data.labels))
+
+
+def labelled(
+    task: Task, outputs: Tensor, targets: Tensor, *, whole_samples: bool = False, complete: bool = False
+) -> Labelled:
     """The part of a batch that has labels.
 
     Args:
@@ -69,20 +78,22 @@ def labelled(task: Task, outputs: Tensor, targets: Tensor, *, whole_samples: boo
         outputs: (N, task.outputs).
         targets: (N,), or (N, task.outputs).
         whole_samples: keep samples with all their labels, instead of each label there is.
+        complete: no label is missing; a GPU need not be waited for to see that.
     """
     known = is_labelled(targets)
+    complete = complete or bool(known.all())
     if task.kind == CLASSIFICATION:
-        return Labelled(outputs, targets) if bool(known.all()) else Labelled(outputs[known], targets[known])
+        return Labelled(outputs, targets) if complete else Labelled(outputs[known], targets[known])
     targets, known = targets.reshape(outputs.shape).to(outputs.dtype), known.reshape(outputs.shape)
-    if bool(known.all()):
+    if complete:
         return Labelled(outputs, targets) if whole_samples else Labelled(outputs.flatten(), targets.flatten())
     known = known.all(dim=1) if whole_samples else known
     return Labelled(outputs[known], targets[known])
 
 
-def task_labels(task: Task, outputs: Tensor, targets: Tensor) -> Labelled:
+def task_labels(task: Task, outputs: Tensor, targets: Tensor, *, complete: bool = False) -> Labelled:
     """What the loss of a task sees: every label, or, of a function of the user's own, whole samples."""
-    return labelled(task, outputs, targets, whole_samples=callable(task.loss))
+    return labelled(task, outputs, targets, whole_samples=callable(task.loss), complete=complete)
 
 
 def loss_of(task: Task, criterion: str) -> Loss:

@@ -52,6 +52,7 @@ class Method(nn.Module, ABC):
         tasks: what the outputs are; none: classifications.
 
     Attributes:
+        complete: whether it is known that no training label is missing, so that nobody has to look at each batch.
         counts: labels per task in the last batch.
 
     Raises:
@@ -74,6 +75,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self._settings = parameters
         self.tasks = tuple(tasks)
+        self.complete = False
         self.counts: list[int] = []
         self._layers = list(sparse_layers(model, parameters).values())
         self._theta = growl_thetas(model, parameters, device)
@@ -148,7 +150,7 @@ class Method(nn.Module, ABC):
         ]
 
     def _loss(self, task: Task, output: Tensor, targets: Tensor) -> Tensor:
-        found, number = task_labels(task, output, targets), len(self.counts)
+        found, number = task_labels(task, output, targets, complete=self.complete), len(self.counts)
         self.counts.append(found.count)
         if not found.count:
             return self.last[number] + 0 * output.sum()
