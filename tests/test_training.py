@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,31 @@ def test_continued_run_equals_an_undisturbed_one(splits: Splits, tmp_path: Path,
     assert untimed(continued.history) == untimed(undisturbed.history)
     assert equal_states(continued.model.state_dict(), undisturbed.model.state_dict())
     assert equal_states(continued.method.state_dict(), undisturbed.method.state_dict())
+
+
+@pytest.mark.parametrize("epoch", [3, 5])  # in phase 1, and in phase 2
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", None])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    splits: Splits, tmp_path: Path, epoch: int, damage: Callable[[bytes], bytes] | None
+) -> None:
+    undisturbed = make_trainer(splits)
+    train(undisturbed)
+    file = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(make_trainer(splits, StopAt(epoch), checkpoint=file))
+    if damage:
+        content = file.read_bytes()
+        file.unlink()  # as a rename does, it makes another file, of which the old one knows nothing
+        file.write_bytes(damage(content))
+    messages = Messages()
+    continued = make_trainer(splits, messages, checkpoint=file)
+    continued.resume()
+    assert len(continued.history) == (epoch - 2 if damage else epoch - 1)
+    said = [text for text in messages.texts if f"from the checkpoint before it, of epoch {epoch - 2}" in text]
+    assert len(said) == bool(damage)
+    train(continued)
+    assert untimed(continued.history) == untimed(undisturbed.history)
+    assert equal_states(continued.model.state_dict(), undisturbed.model.state_dict())
 
 
 def zeroed(trainer: Trainer) -> Trainer:

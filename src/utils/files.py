@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -33,22 +33,67 @@ _DAMAGED = (
 )
 
 
+class _Watched:
+    """A file that remembers why it could not be written: torch says of a full disk no more than that it failed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write`` fill a temporary neighbour of ``path``, then move it into place in one step."""
+    """Let ``write`` fill a temporary neighbour of ``path``, then move it into place in one step.
+
+    The file is on the disk before it takes its place, and its place is before anything else is done: after a power cut
+    there is the old one or the new one.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    watched = None
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
+            watched = _Watched(file)
+            write(cast(IO[bytes], watched))
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(partial, 0o644)
         os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        _flush_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        why = error if isinstance(error, OSError) else watched and watched.error
+        if why is None:
+            raise
+        raise UserError(f"cannot write {path}: {why.strerror or why}") from error
     finally:
         Path(partial).unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Put what a folder holds on the disk, where the system lets a folder be opened."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -95,6 +140,25 @@ def write_picture(path: Path, save: Callable[[IO[bytes]], None]) -> None:
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file."""
     _write_whole(target, lambda file: file.write(source.read_bytes()))
+
+
+def file_before(path: Path) -> Path:
+    """Where :func:`keep_before` keeps what a file was before."""
+    return path.with_name(f"{path.stem}_before{path.suffix}")
+
+
+def keep_before(path: Path) -> None:
+    """Keep what a file is now, if there is one, beside it, before it is written anew."""
+    if not path.exists():
+        return
+    before = file_before(path)
+    partial = before.with_name(f".{before.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        os.link(path, partial)
+        os.replace(partial, before)
+    except OSError:  # not every file system has links
+        copy_file(path, before)
 
 
 def files_beginning(beginning: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from src.models.names import OWN
 from src.models.registry import save_model
 from src.models.row_layers import sparse_plan
 from src.utils.errors import CheckpointError, InUseError, UserError
-from src.utils.files import check_writable, files_beginning
+from src.utils.files import check_writable, file_before, files_beginning
 from src.utils.runs.collect import collect
 from src.utils.runs.compression import compress_trained, images_to_compare, seconds_after
 from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
@@ -174,7 +174,8 @@ def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Obse
         small = compressed_file(run.folder / MODEL)
         save_model(small, compact, problem.architecture, results.parameters, results.as_plain())
     write_results(results)
-    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    for checkpoint in (run.folder / CHECKPOINT, file_before(run.folder / CHECKPOINT)):
+        checkpoint.unlink(missing_ok=True)
     return results
 
 

@@ -17,7 +17,7 @@ from Data_loaders.batches import Batch, Data, size
 from Data_loaders.streams import AnySplits, epoch_batches
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import CheckpointError, UserError
-from src.utils.files import read_torch, write_torch
+from src.utils.files import file_before, keep_before, read_torch, write_torch
 from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.training.evaluation import Evaluation, evaluate
 from src.utils.training.losses import all_labelled
@@ -222,15 +222,31 @@ class Trainer:
     def resume(self) -> None:
         """Read the checkpoint, if there is one; the next calls of :meth:`run` go on from there.
 
-        The network keeps its initial weights until then, which a phase's rule for the rows may depend on.
+        One that is damaged falls back to the one before, which is said. The network keeps its initial weights until
+        then, which a phase's rule for the rows may depend on.
 
         Raises:
-            CheckpointError: if the checkpoint is damaged or not of this network, method and version.
+            CheckpointError: if the checkpoint is damaged, or not of this network, method and version, and the one
+                before it, too.
         """
         if self.checkpoint is None or not self.checkpoint.exists():
             return
         try:
-            saved = read_torch(self.checkpoint)
+            self._take_over(self.checkpoint)
+        except CheckpointError as error:
+            before = file_before(self.checkpoint)
+            if not before.exists():
+                raise
+            try:
+                self._take_over(before)
+            except CheckpointError:
+                raise error from None
+            self.observer.message(f"{error}; going on from the checkpoint before it, of epoch {len(self.history)}")
+
+    def _take_over(self, checkpoint: Path) -> None:
+        """Read a checkpoint, or leave everything as it is."""
+        try:
+            saved = read_torch(checkpoint)
         except UserError as error:
             raise CheckpointError(str(error)) from error
         before = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.method.state_dict())
@@ -241,7 +257,7 @@ class Trainer:
             self.method.load_state_dict(saved["method"])
         except (KeyError, TypeError, RuntimeError) as error:
             self.method.load_state_dict(before[1])
-            raise CheckpointError(f"{self.checkpoint} is of another version, network or method: start anew") from error
+            raise CheckpointError(f"{checkpoint} is of another version, network or method: start anew") from error
         finally:
             self.model.load_state_dict(before[0])
         self.history, self.finished, self._interrupted = history, finished, saved
@@ -330,6 +346,7 @@ class Trainer:
             "finished": {name: _content(snapshot) for name, snapshot in self.finished.items()},
             "history": [asdict(record) for record in self.history],
         }
+        keep_before(self.checkpoint)
         write_torch(self.checkpoint, content)
 
     def _continue(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
