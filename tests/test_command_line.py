@@ -216,9 +216,10 @@ def test_interrupted_run_is_continued_to_the_same_results(
             raise KeyboardInterrupt
         return original(self, *arguments)
 
+    words = ("--demo", "--output-dir", str(tmp_path / "continued"), *SHORT)
     with monkeypatch.context() as patch:
         patch.setattr(engine.Trainer, "_epoch", interrupted)
-        assert run(patch, "--demo", "--output-dir", str(tmp_path / "continued"), *SHORT) == 130
+        assert run(patch, *words) == 130
     folder = only(tmp_path, "continued/logs/*/*")
     assert f"--resume {folder}" in capsys.readouterr().err
     assert run_script(monkeypatch, "Train_and_Test.py", "draw", str(folder)) == 2
@@ -229,6 +230,34 @@ def test_interrupted_run_is_continued_to_the_same_results(
     assert "is finished" in capsys.readouterr().err
     assert run(monkeypatch, "--resume", "nowhere") == 2
     assert "nowhere holds no run" in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_unless_a_fresh_start_is_asked_for(
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
+        if len(self.history) == 2:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    original = engine.Trainer._epoch
+    words = ("--demo", "--output-dir", str(tmp_path / "same"), *SHORT)
+    for more in ((), ("--fresh",)):  # the second one does not go on with the first
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.Trainer, "_epoch", interrupted)
+            assert run(patch, *words, *more) == 130
+    first, second = sorted(tmp_path.glob("same/logs/*/*"))
+    capsys.readouterr()
+    assert run(monkeypatch, *words, "--lr", "0.001") == 0  # other parameters: a run of its own
+    assert "going on" not in "".join(capsys.readouterr())
+    assert run(monkeypatch, *words) == 0
+    assert f"going on with the interrupted run in {second}" in "".join(capsys.readouterr())
+    assert (second / "results.json").exists()
+    assert not (first / "results.json").exists()
+    content = json.loads((second / "results.json").read_text())
+    wanted = results_of(finished[0])
+    assert content["test_accuracy"] == wanted["test_accuracy"]
+    assert content["objectives"] == wanted["objectives"]
 
 
 def test_retraining_starts_from_a_given_model(

@@ -17,11 +17,11 @@ from src.utils.command_line.options import (
     DrawOptions,
     ModelsOptions,
     RepeatOptions,
-    RunOptions,
     SearchedOptions,
     SearchOptions,
     StudyOptions,
     TaughtOptions,
+    TrainOptions,
 )
 from src.utils.command_line.parser import Parser
 from src.utils.errors import UserError
@@ -40,7 +40,7 @@ _NOT_IN_A_STUDY = (
 
 def train(plan: Plan, arguments: Sequence[str], description: str | None) -> None:
     """Train one network and test it."""
-    _train(read_flags(plan, arguments, description, RunOptions), "train")
+    _train(read_flags(plan, arguments, description, TrainOptions), "train")
 
 
 def repeat(plan: Plan, arguments: Sequence[str], description: str | None, repetitions: int) -> None:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
 from src.utils.checked import fields_of, shown
 from src.utils.command_line.options import RunOptions
 from src.utils.command_line.parser import Parser
@@ -59,7 +61,8 @@ def make_parser(
     configured = [*(["task"] if single else []), "seed", "data_dir", "output_dir", "device"]
     add_flags(first, options, _own_first(options), defaults)
     add_flags(first, RunConfig, configured, defaults)
-    for name, text in SWITCHES.items():
+    switches = {name: str(item.description) for name, item in fields_of(options).items() if _is_switch(name, item)}
+    for name, text in {**switches, **SWITCHES}.items():
         first.add_argument(f"--{name}", action="store_true", help=text)
     first.add_argument("-h", "--help", action="store_true", help="show this and leave")
     first.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -97,7 +100,13 @@ def add_flags(parser: Any, cls: type, names: Sequence[str], defaults: Mapping[st
 def _own_first(options: type[RunOptions]) -> list[str]:
     """The command's own options before those that it shares with others."""
     names = [name for cls in options.__mro__ for name in vars(cls).get("__annotations__", {})]
-    return [name for name in names if name in fields_of(options) and name != "worker"]
+    known = fields_of(options)
+    return [name for name in names if name in known and known[name].annotation is not bool]
+
+
+def _is_switch(name: str, item: FieldInfo) -> bool:
+    """Whether an option of a command is on where its flag is given; one is for the project's own processes."""
+    return item.annotation is bool and name != "worker"
 
 
 def _kind(name: str, annotation: Any, limits: Sequence[Any]) -> str:

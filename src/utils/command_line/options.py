@@ -37,10 +37,17 @@ class ModelsOptions(DrawOptions):
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunOptions(DrawOptions):
-    """Of one training."""
+    """Of all trainings."""
 
     resume: str | None = Field(default=None, description="go on with the interrupted run in this folder")
     worker: bool = Field(default=False, description="for the processes of a sweep")
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class TrainOptions(RunOptions):
+    """Of a training on its own."""
+
+    fresh: bool = Field(default=False, description="start anew where an interrupted run of the same could go on")
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

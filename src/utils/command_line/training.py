@@ -19,6 +19,7 @@ from src.utils.command_line.options import (
     SearchOptions,
     SweepOptions,
     TaughtOptions,
+    TrainOptions,
 )
 from src.utils.errors import FAILED, UserError
 from src.utils.report.console import (
@@ -48,13 +49,16 @@ from src.utils.training.parameters import TrainingParameters
 DEMO_CANDIDATES = 3
 
 
-def train(request: Request[RunOptions]) -> None:
-    """Train one network and test it."""
+def train(request: Request[TrainOptions]) -> None:
+    """Train one network and test it, from the last epoch of an interrupted run of the same where there is one."""
     if request.plan.k is None:
         raise UserError("the preference vector is missing; give it with --k")
     check_run(request.config, request.parameters)
-    run, observer = Run.new(request.config, request.parameters), ConsoleObserver(quiet=request.quiet)
-    show(train_run(run, observer, own_of(request, request.config)))
+    config, parameters, observer = request.config, request.parameters, ConsoleObserver(quiet=request.quiet)
+    if request.options.fresh or config.architecture == OWN:  # data of one's own may be others by now
+        show(train_run(Run.new(config, parameters), observer, own_of(request, config)))
+    else:
+        show(start_or_go_on(config, parameters, observer))
 
 
 def go_on(request: Request[RunOptions]) -> None:
