@@ -33,7 +33,7 @@ from src.utils.study.teachers import train_teachers
 from src.utils.study.trials import Candidate, DataFacts, Trial, fingerprint, trials_of
 from src.utils.study.worker import STOP
 from src.utils.study.workers import Failure, Workers
-from src.utils.training.engine import EpochRecord, Observer
+from src.utils.training.engine import EpochRecord, Observer, Trainer
 from tests.conftest import one_line, short
 from tests.processes import (
     FIRST,
@@ -624,8 +624,19 @@ def test_search_leaves_a_table_and_the_model_of_the_best(swept: tuple[Basis, Out
     assert kept.results["validation_accuracy"] == list(outcome.results[outcome.best].validation_accuracy)
 
 
+def test_a_device_without_memory_is_a_matter_of_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(Trainer, "_train_epoch", full)
+    wanted = f"not enough memory for this network: lower batch_size, {TINY.batch_size} now"
+    with pytest.raises(UserError, match=wanted) as error:
+        train_run(Run.new(config_in(tmp_path), TINY), Observer())
+    one_line(error)
+
+
 def test_search_says_why_no_candidate_could_be_trained(tmp_path: Path, digits: MultiTaskDataset) -> None:
-    reason = r"training diverged in epoch 1 \(.*\): lower lr, 1e\+30 now"
+    reason = r"training diverged in epoch 1, .*: lower lr, 1e\+30 in this epoch, for instance with --lr 5e\+29"
     with pytest.raises(UserError, match=f"^none of 1 trainings could be finished: {reason}$") as error:
         search(basis_in(tmp_path, digits), [{"lr": 1e30}])
     one_line(error)

@@ -25,7 +25,7 @@ from src.utils.training.evaluation import evaluate
 from src.utils.training.methods import make_method
 from src.utils.training.sparse_layers import growl_thetas
 from src.utils.training.two_phase import train
-from tests.conftest import CPU, equal_states, make_network, short
+from tests.conftest import CPU, equal_states, make_network, one_line, short
 
 
 def make_trainer(splits: Splits, observer: Observer | None = None, *, seed: int = 0, **values: Any) -> Trainer:
@@ -474,8 +474,27 @@ def test_tol_epochs_ends_a_phase_without_improvement(splits: Splits) -> None:
 
 
 def test_divergence_is_one_clear_error(splits: Splits) -> None:
-    with pytest.raises(UserError, match=r"training diverged in epoch 1 .* lower lr"):
+    with pytest.raises(UserError, match=r"training diverged in epoch 1, .* lower lr"):
         train(make_trainer(splits, w=(0.0, 0.5, 0.5), base_optimizer="SGD", lr=1e12))
+
+
+def test_what_diverges_is_named_with_its_first_batch(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(splits, num_epochs=2, batch_size=20, num_batchEpoch=9)
+    original, calls = ChebyshevMethod.task_losses, []
+
+    def infinite(self: ChebyshevMethod, outputs: Any, labels: Any) -> list[torch.Tensor]:
+        first, second = original(self, outputs, labels)
+        calls.append(1)
+        return [first, second * float("inf") if len(calls) >= 9 + 4 else second]
+
+    monkeypatch.setattr(ChebyshevMethod, "task_losses", infinite)
+    wanted = (
+        "training diverged in epoch 2, objective 2 from batch 4 on being infinite or no number; epoch 1 is the last "
+        "good one: lower lr, 0.0025 in this epoch, for instance with --lr 0.00125"
+    )
+    with pytest.raises(UserError, match=wanted) as error:
+        train(trainer)
+    one_line(error)
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD"])

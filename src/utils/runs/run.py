@@ -49,7 +49,8 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
             instead of refusing both.
 
     Raises:
-        UserError: for parameters, data or a network that do not fit, or a folder that cannot be written to.
+        UserError: for parameters, data or a network that do not fit, a folder that cannot be written to, losses that
+            are no numbers, or a device without enough memory.
         InUseError: if another process has the run in hand.
         CheckpointError: if the checkpoint cannot be read.
     """
@@ -69,7 +70,19 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
                     observer.message(line)
             with suppress(CheckpointError) if among_many else nullcontext():
                 trainer.resume()
-            return _train_and_save(run, problem, trainer, observer)
+            with _memory(run):
+                return _train_and_save(run, problem, trainer, observer)
+
+
+@contextmanager
+def _memory(run: Run) -> Iterator[None]:
+    """A device without enough memory is a matter of the batches."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the device has not enough memory for this network: lower batch_size, {run.parameters.batch_size} now"
+        ) from error
 
 
 def resume(folder: Path) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +132,9 @@ def _executor(workers: Workers) -> Iterator[Executor]:
 
 
 def _losses() -> tuple[type[BaseException], ...]:
-    """What is raised when the scheduler is lost."""
+    """What is raised when the scheduler is lost; a worker that closes with it may have time to cancel its training."""
     try:
         from distributed import client, comm
     except ImportError:
         return ()
-    return client.FutureCancelledError, comm.core.CommClosedError
+    return client.FutureCancelledError, comm.core.CommClosedError, CancelledError

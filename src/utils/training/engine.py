@@ -171,6 +171,7 @@ class Trainer:
         self.finished: dict[str, Snapshot] = {}
         self._best: Snapshot | None = None
         self._interrupted: dict[str, Any] | None = None
+        self._first_infinite = torch.zeros_like(method.k)
 
     @property
     def sparse_weights(self) -> dict[str, Tensor]:
@@ -285,16 +286,28 @@ class Trainer:
             seconds=time.perf_counter() - started,
         )
         if not np.isfinite([*record.objectives, *record.validation_losses]).all():
-            raise UserError(
-                f"training diverged in epoch {record.epoch} (objectives {record.objectives}, validation losses "
-                f"{record.validation_losses}): lower lr, {lr} now"
-            )
+            raise UserError(self._divergence(record))
         return record
+
+    def _divergence(self, record: EpochRecord) -> str:
+        """What became infinite or no number, from which batch on, and what to do about it."""
+        names = ["the sparsity objective", *(f"the loss of {task.name}" for task in self.method.tasks)]
+        names += [f"objective {number}" for number in range(len(names), len(record.objectives))]
+        batches = [int(batch) for batch in self._first_infinite.tolist()]
+        first = min((batch for batch in batches if batch), default=None)
+        found = [name for name, batch in zip(names, batches, strict=True) if batch == first]
+        what = f"{' and '.join(found)} from batch {first} on" if found else "the validation losses"
+        kept = f"epoch {record.epoch - 1} is the last good one" if record.epoch > 1 else "there is no good epoch"
+        return (
+            f"training diverged in epoch {record.epoch}, {what} being infinite or no number; {kept}: lower lr, "
+            f"{record.lr:g} in this epoch, for instance with --lr {self.parameters.lr / 2:g}"
+        )
 
     def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
         """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
         f, total, counted, weight = (torch.zeros_like(self.method.k) for _ in range(4))
         known: list[int] = []
+        infinite = torch.zeros_like(f)  # of each objective the first batch in which it is, without a look at any
         self.model.train()
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
@@ -307,9 +320,11 @@ class Trainer:
             if counts != known:  # a tensor made of numbers is a copy to the device
                 known, weight = counts, f.new_tensor(counts)
             total, counted = total + f * weight, counted + weight
+            infinite = infinite.where((infinite > 0) | f.isfinite(), number)
             optimizer.step()
             phase.rule.after_step()
             self.observer.batch_ends(number / steps)
+        self._first_infinite = infinite
         return torch.where(counted > 0, total / counted.clamp(min=1), f)  # without labels: what it was last
 
     def _batches(self) -> Iterator[Batch]:
