@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.utils.runs.config import Run, RunConfig
+from src.utils.runs.config import ROOT, Run, RunConfig
+from src.utils.training import engine
+from src.utils.training.engine import EpochRecord
 from src.utils.training.parameters import TrainingParameters
 from tests.test_scripts import SHORT, files_in, run
 
-SCRIPT = "Example_HPS_MM_withSparsity.py"
+SCRIPT, ROUNDS = "Example_HPS_MM_withSparsity.py", 20
 
 
 def public(folder: Path) -> dict[Path, bytes]:
@@ -100,3 +105,34 @@ def test_the_fingerprint_is_of_what_is_run_not_of_where_and_when(tmp_path: Path)
     others = {Run.new(replace(config, **change), parameters).fingerprint for change in configured}
     others |= {Run.new(config, parameters.changed(**change)).fingerprint for change in trained}
     assert len(others | {first.fingerprint}) == 9
+
+
+@pytest.mark.slow
+def test_of_two_processes_in_one_folder_at_the_same_moment_one_works_and_one_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
+        if len(self.history) == 1:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    original = engine.Trainer._epoch
+    flags = ["--demo", "--output-dir", str(tmp_path / "out"), "--num_epochs", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Trainer, "_epoch", interrupted)
+        assert run(patch, SCRIPT, *flags) == 130
+    (begun,) = tmp_path.glob("out/logs/*/*")
+    kept = shutil.copytree(begun, tmp_path / "kept")
+    for _ in range(ROUNDS):
+        shutil.rmtree(begun)
+        shutil.copytree(kept, begun)
+        command = [sys.executable, SCRIPT, "--resume", str(begun), "--quiet"]
+        both = [
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        errors = [process.communicate(timeout=300)[1] for process in both]
+        assert sorted(process.returncode for process in both) == [0, 2]
+        (refused,) = (text for process, text in zip(both, errors, strict=True) if process.returncode)
+        assert refused == f"error: the run in {begun} is in the hands of another process\n"
+        assert (begun / "results.json").exists()
