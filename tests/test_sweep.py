@@ -79,6 +79,7 @@ class CtrlC(Listener):
     def __init__(self, epochs: int) -> None:
         super().__init__()
         self.left = epochs
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
     def progress(self, epochs: int, total: int) -> None:
         super().progress(epochs, total)
