@@ -26,7 +26,6 @@ from src.utils.checked import fields_of
 from src.utils.command_line.options import RunOptions
 from src.utils.runs.config import ROOT, RunConfig
 from src.utils.training import engine
-from src.utils.training.engine import EpochRecord
 from src.utils.training.evaluation import evaluate
 from src.utils.training.parameters import TrainingParameters
 from tests.test_scripts import files_in
@@ -211,10 +210,10 @@ def test_interrupted_run_is_continued_to_the_same_results(
 ) -> None:
     original = engine.Trainer._epoch
 
-    def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
+    def interrupted(self: engine.Trainer, *arguments: Any) -> None:
         if len(self.history) == 3:
             raise KeyboardInterrupt
-        return original(self, *arguments)
+        original(self, *arguments)
 
     words = ("--demo", "--output-dir", str(tmp_path / "continued"), *SHORT)
     with monkeypatch.context() as patch:
@@ -235,10 +234,10 @@ def test_interrupted_run_is_continued_to_the_same_results(
 def test_the_same_command_goes_on_unless_a_fresh_start_is_asked_for(
     finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
+    def interrupted(self: engine.Trainer, *arguments: Any) -> None:
         if len(self.history) == 2:
             raise KeyboardInterrupt
-        return original(self, *arguments)
+        original(self, *arguments)
 
     original = engine.Trainer._epoch
     words = ("--demo", "--output-dir", str(tmp_path / "same"), *SHORT)

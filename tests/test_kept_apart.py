@@ -13,7 +13,6 @@ import pytest
 
 from src.utils.runs.config import ROOT, Run, RunConfig
 from src.utils.training import engine
-from src.utils.training.engine import EpochRecord
 from src.utils.training.parameters import TrainingParameters
 from tests.test_scripts import SHORT, files_in, run
 
@@ -111,10 +110,10 @@ def test_the_fingerprint_is_of_what_is_run_not_of_where_and_when(tmp_path: Path)
 def test_of_two_processes_in_one_folder_at_the_same_moment_one_works_and_one_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
+    def interrupted(self: engine.Trainer, *arguments: Any) -> None:
         if len(self.history) == 1:
             raise KeyboardInterrupt
-        return original(self, *arguments)
+        original(self, *arguments)
 
     original = engine.Trainer._epoch
     flags = ["--demo", "--output-dir", str(tmp_path / "out"), "--num_epochs", "2"]

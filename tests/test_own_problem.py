@@ -19,7 +19,6 @@ from src.models.registry import load_model
 from src.utils.runs.results import read_results
 from src.utils.tasks import REGRESSION
 from src.utils.training import engine
-from src.utils.training.engine import EpochRecord
 from tests.test_scripts import run
 
 SCRIPT, STUDY = "Example_own_problem.py", "Pareto_front_study_own_problem.py"
@@ -101,10 +100,10 @@ def test_an_interrupted_run_is_continued_bit_for_bit(tmp_path: Path, monkeypatch
     assert run(monkeypatch, SCRIPT, *SHORT, "--quiet", "--output-dir", str(whole)) == 0
     original = engine.Trainer._epoch
 
-    def interrupted(self: engine.Trainer, *arguments: Any) -> EpochRecord:
+    def interrupted(self: engine.Trainer, *arguments: Any) -> None:
         if len(self.history) == 3:
             raise KeyboardInterrupt
-        return original(self, *arguments)
+        original(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.Trainer, "_epoch", interrupted)

@@ -251,12 +251,14 @@ def damage(checkpoint: Path) -> None:
 
 def change_network(checkpoint: Path) -> None:
     content = read_torch(checkpoint)
-    write_torch(checkpoint, {**content, "model": {"another": torch.zeros(1)}})
+    content["members"][0]["model"] = {"another": torch.zeros(1)}
+    write_torch(checkpoint, content)
 
 
 def change_method(checkpoint: Path) -> None:
     content = read_torch(checkpoint)
-    write_torch(checkpoint, {**content, "method": {"another": torch.zeros(1)}})
+    content["members"][0]["method"] = {"another": torch.zeros(1)}
+    write_torch(checkpoint, content)
 
 
 @pytest.mark.parametrize("spoil", [damage, change_network, change_method])

@@ -405,16 +405,19 @@ def test_a_damaged_checkpoint_is_refused(splits: Splits, tmp_path: Path, content
         make_trainer(splits, checkpoint=file).resume()
 
 
-@pytest.mark.parametrize("damage", ["another method", "no history", "no method"])
+@pytest.mark.parametrize("damage", ["another method", "no history", "no method", "no members"])
 def test_a_refused_checkpoint_leaves_the_trainer_as_it_was(splits: Splits, tmp_path: Path, damage: str) -> None:
     file = tmp_path / "checkpoint.pt"
     values: dict[str, Any] = {"w": (0.0, 0.5, 0.5), "max_iter": 1, "num_epochs": 1, "checkpoint": file}
     train(make_trainer(splits, **values))
     content = read_torch(file)
+    (member,) = content["members"]
     if damage == "another method":
-        content["method"] = {**content["method"], "k": content["method"]["k"] + 1, "other": torch.zeros(1)}
+        member["method"] = {**member["method"], "k": member["method"]["k"] + 1, "other": torch.zeros(1)}
+    elif damage == "no members":
+        del content["members"]
     else:
-        del content[damage.removeprefix("no ")]
+        del member[damage.removeprefix("no ")]
     write_torch(file, content)
     trainer = make_trainer(splits, **values)
     before = [copy.deepcopy(part.state_dict()) for part in (trainer.model, trainer.method)]

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from Data_loaders.batches import Inputs, Labels
+from Data_loaders.batches import Labels
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.augmented_lagrangian import multipliers, optimal_weights, project_simplex
 from src.utils.objectives.chebyshev import chebyshev_terms
 from src.utils.objectives.optimality import chebyshev_gap, kkt_residuals
 from src.utils.objectives.running_mean import RunningMean
-from src.utils.training.method import Method, MethodState
+from src.utils.training.method import Batch, Method, MethodState
 from src.utils.training.parameters import LARGEST_MU
 
 TERMS_MEMORY, MULTIPLIERS_MEMORY = 0.2, 0.5
@@ -67,6 +67,7 @@ class ChebyshevMethod(Method):
     mu: Tensor
     t: nn.Parameter | None
     uses_sparsity = True
+    stackable = True
 
     def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
         parameters = self._settings
@@ -110,18 +111,17 @@ class ChebyshevMethod(Method):
         """Measure the distance of each objective from the reference point in these units, above 0."""
         self.units.copy_(self.units.new_tensor(units))
 
-    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
-        """Gradients of the augmented Lagrangian on one batch; returns the objectives, shape (m + 1,)."""
-        f = self.objectives(model(images), labels)
+    def forward(self, outputs: Sequence[Tensor], labels: Labels, weights: Sequence[Tensor] | None = None) -> Batch:
+        """Objectives and augmented Lagrangian of one batch, which averages and multipliers take in."""
+        f = self.objectives(outputs, labels, weights)
         c = self.terms(f)
         self.average.update(c.detach(), max(0.0, 1 - self._pace / TERMS_MEMORY))
-        weights = self._weigh(self.average.mean)  # constants: with the optimal t the derivative in t is zero
-        self.lam += min(1.0, self._pace / MULTIPLIERS_MEMORY) * (weights - self.lam)
-        lagrangian = weights @ c
+        w = self._weigh(self.average.mean)  # constants: with the optimal t the derivative in t is zero
+        self.lam += min(1.0, self._pace / MULTIPLIERS_MEMORY) * (w - self.lam)
+        lagrangian = w @ c
         if self.t is not None:
-            lagrangian = lagrangian + (1 - weights.sum()) * self.t
-        lagrangian.backward()
-        return f.detach()
+            lagrangian = lagrangian + (1 - w.sum()) * self.t
+        return Batch(f, lagrangian)
 
     @torch.no_grad()
     def end_iteration(self) -> None:

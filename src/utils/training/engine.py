@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from Data_loaders.batches import Batch, Data, size
+from Data_loaders.batches import Batch, Data, Inputs, Labels, size
 from Data_loaders.streams import AnySplits, epoch_batches
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import CheckpointError, UserError
@@ -44,7 +43,7 @@ class EpochRecord:
             classification, see :class:`~src.utils.training.evaluation.Evaluation`.
         validation_losses: mean per task, of the same network.
         sparsity_rate: zero rows of the GrOWL layers, percent.
-        seconds: of the epoch, validation included.
+        seconds: of the epoch, validation included; of networks that are trained together the share of one.
     """
 
     phase: str
@@ -138,6 +137,9 @@ class Trainer:
     Every epoch draws its random numbers from the seed and its own number, so a continued run and an
     undisturbed one are the same.
 
+    The loop knows of members, each with a network, a method and records of its own: here the trainer itself. Several
+    are those of :class:`~src.utils.training.stack.StackTrainer`.
+
     Args:
         model: network on ``device``.
         method: turns objectives into gradients.
@@ -146,6 +148,10 @@ class Trainer:
         seed: of the order of the batches, their augmentation, and anything random in the network.
         observer: told of the progress.
         checkpoint: file that is written after every epoch and read by :meth:`resume`; None writes none.
+
+    Attributes:
+        members: whose networks are trained.
+        failure: why the training of this network ended before its time.
     """
 
     def __init__(
@@ -167,6 +173,8 @@ class Trainer:
         self.seed = seed
         self.observer = observer or Observer()
         self.checkpoint = checkpoint
+        self.members: Sequence[Trainer] = (self,)
+        self.failure: str | None = None
         self.history: list[EpochRecord] = []
         self.finished: dict[str, Snapshot] = {}
         self._best: Snapshot | None = None
@@ -181,7 +189,17 @@ class Trainer:
     def make_optimizer(self) -> torch.optim.Optimizer:
         """A new optimizer over the model's and the method's parameters, each in exactly one group."""
         groups = [{"params": list(self.model.parameters())}, *self.method.parameter_groups()]
-        return make_optimizer(self.parameters, groups, next(self.model.parameters()).device)
+        return make_optimizer(self.parameters, groups, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done, of all phases."""
+        return max(len(member.history) for member in self.members)
 
     def evaluate(self, data: Data) -> Evaluation:
         """Test the network on the tasks that are trained."""
@@ -193,32 +211,41 @@ class Trainer:
         The model is left in the state of the last epoch. A phase that an interrupted run had finished
         returns what it found then.
         """
-        if phase.name in self.finished:
-            state = {name: value.clone() for name, value in self.method.state_dict().items()}
-            self.method.start_phase(sparsity=phase.sparsity)
-            self.method.load_state_dict(state)
-            return self.finished[phase.name]
-        optimizer = self.make_optimizer()
-        self.method.start_phase(sparsity=phase.sparsity)
-        self._best = None
-        first = self._continue(phase, optimizer) if self._interrupted else 0
-        epochs = phase.iterations * self.parameters.num_epochs
-        self.observer.phase_starts(phase.name, epochs, first)
-        for epoch in range(first, epochs):
-            record = self._epoch(phase, optimizer, epoch)
-            self.history.append(record)
-            self._keep_best(phase, record)
-            if (epoch + 1) % self.parameters.num_epochs == 0:
-                self.method.end_iteration()
-            last = epoch + 1 == epochs or self._no_better_lately()
-            if last:
-                assert self._best is not None
-                self.finished[phase.name] = self._best
-            self._save(phase, optimizer, epoch + 1)
-            self.observer.epoch_ends(record)
-            if last:
-                break
+        self._run([phase], phase.rule)
         return self.finished[phase.name]
+
+    def _run(self, phases: Sequence[Phase], rule: RowRule) -> None:
+        """Train one phase, of the same name and length for all members, with one rule for the rows of all."""
+        name, sparsity = phases[0].name, phases[0].sparsity
+        if not any(member._goes_on(name) for member in self.members):
+            for member in self.members:
+                state = _copied(member.method.state_dict())
+                member.method.start_phase(sparsity=sparsity)
+                member.method.load_state_dict(state)
+            return
+        optimizer = self.make_optimizer()
+        for member in self.members:
+            member.method.start_phase(sparsity=sparsity)
+            member._best = None
+        first = self._continue(name, optimizer) if self._interrupted else 0
+        epochs = phases[0].iterations * self.parameters.num_epochs
+        self.observer.phase_starts(name, epochs, first)
+        for epoch in range(first, epochs):
+            ended = [member for member in self.members if not member._goes_on(name)]
+            self._epoch(phases, rule, optimizer, epoch)
+            if all(member.failure for member in self.members):
+                raise UserError(self.members[0].failure)
+            if (epoch + 1) % self.parameters.num_epochs == 0:
+                for member in self.members:
+                    member.method.end_iteration()
+            for member in self.members:
+                member._end_phase(name, last=epoch + 1 == epochs)
+            self._save(name, optimizer, epoch + 1)
+            for member in self.members:
+                if member not in ended and not member.failure:
+                    member.observer.epoch_ends(member.history[-1])
+            if not any(member._goes_on(name) for member in self.members):
+                break
 
     def resume(self) -> None:
         """Read the checkpoint, if there is one; the next calls of :meth:`run` go on from there.
@@ -242,7 +269,7 @@ class Trainer:
                 self._take_over(before)
             except CheckpointError:
                 raise error from None
-            self.observer.message(f"{error}; going on from the checkpoint before it, of epoch {len(self.history)}")
+            self.observer.message(f"{error}; going on from the checkpoint before it, of epoch {self.epochs}")
 
     def _take_over(self, checkpoint: Path) -> None:
         """Read a checkpoint, or leave everything as it is."""
@@ -250,44 +277,66 @@ class Trainer:
             saved = read_torch(checkpoint)
         except UserError as error:
             raise CheckpointError(str(error)) from error
-        before = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.method.state_dict())
+        before = [(_copied(member.model.state_dict()), _copied(member.method.state_dict())) for member in self.members]
         try:
-            history = [EpochRecord(**row) for row in saved["history"]]
-            finished = {name: _snapshot(content) for name, content in saved["finished"].items()}
-            self.model.load_state_dict(saved["model"])
-            self.method.load_state_dict(saved["method"])
-        except (KeyError, TypeError, RuntimeError) as error:
-            self.method.load_state_dict(before[1])
+            found = list(zip(self.members, saved["members"], strict=True))
+            records = [
+                (
+                    [EpochRecord(**row) for row in content["history"]],
+                    {name: _snapshot(snapshot) for name, snapshot in content["finished"].items()},
+                    content["failure"],
+                )
+                for _, content in found
+            ]
+            for member, content in found:
+                member.model.load_state_dict(content["model"])
+                member.method.load_state_dict(content["method"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            for member, (_, method) in zip(self.members, before, strict=True):
+                member.method.load_state_dict(method)
             raise CheckpointError(f"{checkpoint} is of another version, network or method: start anew") from error
         finally:
-            self.model.load_state_dict(before[0])
-        self.history, self.finished, self._interrupted = history, finished, saved
+            for member, (model, _) in zip(self.members, before, strict=True):
+                member.model.load_state_dict(model)
+        for member, (history, finished, failure) in zip(self.members, records, strict=True):
+            member.history, member.finished, member.failure = history, finished, failure
+        self._interrupted = saved
 
-    def _epoch(self, phase: Phase, optimizer: torch.optim.Optimizer, epoch: int) -> EpochRecord:
+    def _epoch(self, phases: Sequence[Phase], rule: RowRule, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+        """Train and validate; each member that goes on gets a record, or the reason why it cannot."""
         started = time.perf_counter()
         iteration = epoch // self.parameters.num_epochs
         lr = self.parameters.lr * self.parameters.lr_sched_coef ** (iteration * self.parameters.LR_scheduler)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        f = self._train_epoch(phase, optimizer)
-        state = self.method.state(f)
-        phase.rule.after_epoch(epoch + 1, self.method.sparsity_weight(), optimizer)
-        validation = self.evaluate(self.splits.validation)
-        record = EpochRecord(
-            phase=phase.name,
-            iteration=iteration + 1,
-            epoch=len(self.history) + 1,
-            lr=lr,
-            objectives=f.tolist(),
-            **asdict(state),
-            validation_accuracy=validation.accuracy,
-            validation_losses=validation.losses,
-            sparsity_rate=zero_row_rate(self.sparse_weights),
-            seconds=time.perf_counter() - started,
-        )
-        if not np.isfinite([*record.objectives, *record.validation_losses]).all():
-            raise UserError(self._divergence(record))
-        return record
+        f = self._train_epoch(rule, optimizer).view(len(self.members), -1)
+        states = [member.method.state(values) for member, values in zip(self.members, f, strict=True)]
+        rule.after_epoch(epoch + 1, self.method.sparsity_weight(), optimizer)
+        number, validations = self.epochs + 1, self._validate()
+        for member, phase, values, state, validation in zip(self.members, phases, f, states, validations, strict=True):
+            if not member._goes_on(phase.name):
+                continue
+            record = EpochRecord(
+                phase=phase.name,
+                iteration=iteration + 1,
+                epoch=number,
+                lr=lr,
+                objectives=values.tolist(),
+                **asdict(state),
+                validation_accuracy=validation.accuracy,
+                validation_losses=validation.losses,
+                sparsity_rate=zero_row_rate(member.sparse_weights),
+                seconds=(time.perf_counter() - started) / len(self.members),
+            )
+            if np.isfinite([*record.objectives, *record.validation_losses]).all():
+                member.history.append(record)
+                member._keep_best(phase, record)
+            else:
+                member.failure = member._divergence(record)
+
+    def _validate(self) -> list[Evaluation]:
+        """How good the networks are now, one per member."""
+        return [self.evaluate(self.splits.validation)]
 
     def _divergence(self, record: EpochRecord) -> str:
         """What became infinite or no number, from which batch on, and what to do about it."""
@@ -303,33 +352,43 @@ class Trainer:
             f"{record.lr:g} in this epoch, for instance with --lr {self.parameters.lr / 2:g}"
         )
 
-    def _train_epoch(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One pass over the training data; returns the mean objectives, shape (m + 1,)."""
-        f, total, counted, weight = (torch.zeros_like(self.method.k) for _ in range(4))
+    def _train_epoch(self, rule: RowRule, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One pass over the training data; returns the mean objectives, shape (m + 1,), or (members, m + 1)."""
+        f, total, counted, weight = (self._zeros() for _ in range(4))
         known: list[int] = []
-        infinite = torch.zeros_like(f)  # of each objective the first batch in which it is, without a look at any
-        self.model.train()
+        infinite = self._zeros()  # of each objective the first batch in which it is, without a look at any
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
-        self.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
-        phase.rule.start_epoch()
+        for member in self.members:
+            member.model.train()
+            member.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
+        rule.start_epoch()
         for number, (images, labels) in enumerate(self._batches(), start=1):
             optimizer.zero_grad()
-            f = self.method.backward(self.model, images, labels)
+            f = self._backward(images, labels)
             counts = [size(images), *self.method.counts]
             if counts != known:  # a tensor made of numbers is a copy to the device
                 known, weight = counts, f.new_tensor(counts)
             total, counted = total + f * weight, counted + weight
             infinite = infinite.where((infinite > 0) | f.isfinite(), number)
             optimizer.step()
-            phase.rule.after_step()
+            rule.after_step()
             self.observer.batch_ends(number / steps)
-        self._first_infinite = infinite
+        for member, first in zip(self.members, infinite.view(len(self.members), -1), strict=True):
+            member._first_infinite = first
         return torch.where(counted > 0, total / counted.clamp(min=1), f)  # without labels: what it was last
+
+    def _zeros(self) -> Tensor:
+        """As many zeros as there are objectives, of all members."""
+        return torch.zeros_like(self.method.k)
+
+    def _backward(self, images: Inputs, labels: Labels) -> Tensor:
+        """Gradients of a batch; returns the objectives, of all members."""
+        return self.method.backward(self.model, images, labels)
 
     def _batches(self) -> Iterator[Batch]:
         parameters = self.parameters
-        seed = int(np.random.SeedSequence([self.seed, len(self.history)]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.seed, self.epochs]).generate_state(1)[0])
         torch.manual_seed(seed)  # for anything random in the network, dropout say
         return epoch_batches(self.splits, parameters.batch_size, seed, parameters.num_batchEpoch)
 
@@ -338,9 +397,17 @@ class Trainer:
             return phase.merit(candidate), candidate.sparsity_rate, candidate.mean_accuracy
 
         if self._best is None or merit(record) > merit(self._best.record):
-            self._best = Snapshot(
-                copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.method.state_dict()), record
-            )
+            self._best = Snapshot(_copied(self.model.state_dict()), _copied(self.method.state_dict()), record)
+
+    def _goes_on(self, phase: str) -> bool:
+        """Whether this network's training has not ended in a phase."""
+        return not self.failure and phase not in self.finished
+
+    def _end_phase(self, phase: str, *, last: bool) -> None:
+        """The phase ends for this network after the last epoch, or without a better model lately."""
+        if self._goes_on(phase) and (last or self._no_better_lately()):
+            assert self._best is not None
+            self.finished[phase] = self._best
 
     def _no_better_lately(self) -> bool:
         """Whether ``tol_epochs`` epochs went by since the best model of this phase."""
@@ -348,33 +415,46 @@ class Trainer:
             return False
         return self.history[-1].epoch - self._best.record.epoch >= self.parameters.tol_epochs
 
-    def _save(self, phase: Phase, optimizer: torch.optim.Optimizer, epochs_done: int) -> None:
+    def _save(self, phase: str, optimizer: torch.optim.Optimizer, epochs_done: int) -> None:
         if self.checkpoint is None:
             return
         content = {
-            "phase": phase.name,
+            "phase": phase,
             "epochs_done": epochs_done,
-            "model": self.model.state_dict(),
-            "method": self.method.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "best": _content(self._best) if self._best else None,
-            "finished": {name: _content(snapshot) for name, snapshot in self.finished.items()},
-            "history": [asdict(record) for record in self.history],
+            "members": [member._state() for member in self.members],
         }
         keep_before(self.checkpoint)
         write_torch(self.checkpoint, content)
 
-    def _continue(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint holds of one network."""
+        return {
+            "model": self.model.state_dict(),
+            "method": self.method.state_dict(),
+            "best": _content(self._best) if self._best else None,
+            "finished": {name: _content(snapshot) for name, snapshot in self.finished.items()},
+            "history": [asdict(record) for record in self.history],
+            "failure": self.failure,
+        }
+
+    def _continue(self, phase: str, optimizer: torch.optim.Optimizer) -> int:
         """Take the state inside a phase over from the checkpoint; returns the epochs already done."""
         saved, self._interrupted = self._interrupted, None
         assert saved is not None
-        if saved["phase"] != phase.name:
+        if saved["phase"] != phase:
             return 0  # the interruption fell between two phases
-        self.model.load_state_dict(saved["model"])
-        self.method.load_state_dict(saved["method"])
+        for member, content in zip(self.members, saved["members"], strict=True):
+            member.model.load_state_dict(content["model"])
+            member.method.load_state_dict(content["method"])
+            member._best = _snapshot(content["best"]) if content["best"] else None
         optimizer.load_state_dict(saved["optimizer"])
-        self._best = _snapshot(saved["best"]) if saved["best"] else None
         return int(saved["epochs_done"])
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with tensors of its own: they may be parts of larger ones."""
+    return {name: value.clone() for name, value in state.items()}
 
 
 def _content(snapshot: Snapshot) -> dict[str, Any]:

@@ -22,6 +22,19 @@ from src.utils.training.sparse_layers import SparseLayer, growl_thetas, sparse_l
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What a method makes of a batch.
+
+    Attributes:
+        objectives: f, shape (m + 1,).
+        minimised: the scalar whose gradients the network gets.
+    """
+
+    objectives: Tensor
+    minimised: Tensor
+
+
+@dataclass(frozen=True)
 class MethodState:
     """How a method weighs the objectives, recorded after every epoch.
 
@@ -52,6 +65,8 @@ class Method(nn.Module, ABC):
         tasks: what the outputs are; none: classifications.
 
     Attributes:
+        stackable: whether :meth:`forward` is all it does with a batch, so that the networks of several preference
+            vectors can be trained as one.
         complete: whether it is known that no training label is missing, so that nobody has to look at each batch.
         counts: labels per task in the last batch.
 
@@ -63,6 +78,7 @@ class Method(nn.Module, ABC):
     last: Tensor
     uses_sparsity = False
     uses_teachers = False
+    stackable = False
 
     def __init__(
         self,
@@ -117,9 +133,20 @@ class Method(nn.Module, ABC):
     def start_epoch(self, steps: int, rate: float) -> None:
         """An epoch of so many steps starts, its learning rate a share of the one at the start of the phase."""
 
-    @abstractmethod
+    def forward(self, outputs: Sequence[Tensor], labels: Labels, weights: Sequence[Tensor] | None = None) -> Batch:
+        """Objectives of a batch, and what is minimised; takes the batch into averages and multipliers.
+
+        Args:
+            outputs, labels: of the batch.
+            weights: of the sparse layers, see :meth:`sparsity_objective`.
+        """
+        raise NotImplementedError
+
     def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Add this batch's gradients to ``.grad``; returns the objectives, shape (m + 1,), without gradient."""
+        batch = self.forward(model(images), labels)
+        batch.minimised.backward()
+        return batch.objectives.detach()
 
     def end_iteration(self) -> None:
         """An iteration is done."""
@@ -137,9 +164,9 @@ class Method(nn.Module, ABC):
         own = list(self.parameters())
         return [{"params": own}] if own else []
 
-    def objectives(self, outputs: Sequence[Tensor], labels: Labels) -> Tensor:
-        """:math:`f = (\\Omega, f_1, ..., f_m)`, shape (m + 1,), for outputs and labels."""
-        return torch.stack([self.sparsity_objective(), *self.task_losses(outputs, labels)])
+    def objectives(self, outputs: Sequence[Tensor], labels: Labels, weights: Sequence[Tensor] | None = None) -> Tensor:
+        """:math:`f = (\\Omega, f_1, ..., f_m)`, shape (m + 1,); arguments as of :meth:`forward`."""
+        return torch.stack([self.sparsity_objective(weights), *self.task_losses(outputs, labels)])
 
     def task_losses(self, outputs: Sequence[Tensor], labels: Labels) -> list[Tensor]:
         """:math:`f_1, ..., f_m`, scalars, for outputs and labels, (N, m) or a tensor per task."""
@@ -158,13 +185,15 @@ class Method(nn.Module, ABC):
         self.last[number] = loss.detach()
         return loss
 
-    def sparsity_objective(self) -> Tensor:
-        """:math:`f_0 = \\Omega`: GrOWL summed over the layers; out of play it has no gradient."""
+    def sparsity_objective(self, weights: Sequence[Tensor] | None = None) -> Tensor:
+        """:math:`f_0 = \\Omega`: GrOWL summed over the layers; out of play it has no gradient.
+
+        Args:
+            weights: of the sparse layers, rows along the second axis; None: as they are in the network.
+        """
+        weights = [layer.weight for layer in self._layers] if weights is None else weights
         with torch.set_grad_enabled(self._has_sparsity and torch.is_grad_enabled()):
-            values = [
-                growl_value(to_rows(layer.weight), theta)
-                for layer, theta in zip(self._layers, self._theta, strict=True)
-            ]
+            values = [growl_value(to_rows(weight), theta) for weight, theta in zip(weights, self._theta, strict=True)]
             return torch.stack(values).sum() if values else torch.zeros((), device=self.k.device)
 
     @property

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from Data_loaders.batches import Inputs, Labels
+from Data_loaders.batches import Labels
 from src.models.multi_task import MultiTaskNetwork
-from src.utils.training.method import Method, MethodState
+from src.utils.training.method import Batch, Method, MethodState
 
 
 class WeightedSum(Method):
@@ -19,6 +19,7 @@ class WeightedSum(Method):
 
     lam: Tensor
     uses_sparsity = True
+    stackable = True
 
     def _set_up(self, model: MultiTaskNetwork, teachers: Sequence[nn.Module]) -> None:
         self.register_buffer("lam", self.k.clone())
@@ -29,11 +30,10 @@ class WeightedSum(Method):
         self._in_play = sparsity
         self.lam[0] = self.k[0] * sparsity
 
-    def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
-        """Gradients of the weighted sum on one batch; returns the objectives, shape (m + 1,)."""
-        f = self.objectives(model(images), labels)
-        (self.lam * f).sum().backward()
-        return f.detach()
+    def forward(self, outputs: Sequence[Tensor], labels: Labels, weights: Sequence[Tensor] | None = None) -> Batch:
+        """Objectives and their weighted sum."""
+        f = self.objectives(outputs, labels, weights)
+        return Batch(f, (self.lam * f).sum())
 
     def sparsity_weight(self) -> float:
         """:math:`k_0` where the sparsity objective is in play."""
