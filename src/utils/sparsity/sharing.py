@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -97,6 +98,17 @@ class RowPattern:
         """The pattern that ``rows`` have: their zero rows zero, those equal to the bit tied."""
         labels = torch.unique(rows, dim=0, return_inverse=True)[1]
         return RowPattern(labels.masked_fill(zero_rows(rows), -1))
+
+    @staticmethod
+    def joined(patterns: Sequence[RowPattern]) -> RowPattern:
+        """The pattern of rows that stand one below the other, each part with its own pattern."""
+        counts = [len(pattern.labels) for pattern in patterns]
+        starts = [sum(counts[:number]) for number in range(len(counts))]
+        parts = [
+            torch.where(pattern.labels < 0, pattern.labels, pattern.labels + start)
+            for pattern, start in zip(patterns, starts, strict=True)
+        ]
+        return RowPattern(torch.cat(parts))
 
     def project(self, rows: Tensor) -> Tensor:
         """Nearest rows with this pattern: zero rows zero, the rows of a cluster equal to the bit to their mean.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from Data_loaders.batches import Data, labels_of
+from Data_loaders.batches import Data, Inputs, labels_of
 from src.utils.tasks import CLASSIFICATION, REGRESSION, Task
 from src.utils.training.losses import all_labelled, is_labelled, labelled, loss_of, task_labels, tasks_for
 from src.utils.training.scores import metrics_of, score_of
@@ -33,7 +33,6 @@ class Evaluation:
     metrics: list[dict[str, float]]
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     data: Data,
@@ -50,18 +49,46 @@ def evaluate(
         criterion: loss of the classifications that have none of their own.
         batch_size: of data that have no batches of their own.
     """
-    was_training = model.training
-    model.eval()
-    tallies: list[_Tally] = []
+    (found,) = evaluate_each([model], lambda images: [model(images)], data, tasks, criterion, batch_size)
+    return found
+
+
+@torch.no_grad()
+def evaluate_each(
+    models: Sequence[nn.Module],
+    outputs_of: Callable[[Inputs], Sequence[Sequence[Tensor]]],
+    data: Data,
+    tasks: Sequence[Task] = (),
+    criterion: str = "cross_entropy",
+    batch_size: int = EVALUATION_BATCH,
+) -> list[Evaluation]:
+    """Test several models on the same batches, as :func:`evaluate` does one.
+
+    Args:
+        models: that are put into evaluation mode, and back.
+        outputs_of: gives the outputs of every model on a batch, one per task.
+        data, tasks, criterion, batch_size: as of :func:`evaluate`.
+    """
+    modes = [model.training for model in models]
+    for model in models:
+        model.eval()
+    tallies: list[list[_Tally]] = []
     complete = all_labelled(data)
     for images, labels in data.batches(batch_size):
-        outputs = model(images)
+        outputs = outputs_of(images)
         tallies = tallies or [
-            _Tally(task, criterion, outputs[0].device, complete) for task in tasks_for(tasks, outputs)
+            [_Tally(task, criterion, own[0].device, complete) for task in tasks_for(tasks, own)] for own in outputs
         ]
-        for number, (tally, output) in enumerate(zip(tallies, outputs, strict=True)):
-            tally.add(output, labels_of(labels, number, tally.task.name))
-    model.train(was_training)
+        for number, task in enumerate(tasks_for(tasks, outputs[0])):
+            targets = labels_of(labels, number, task.name)
+            for tally, own in zip(tallies, outputs, strict=True):
+                tally[number].add(own[number], targets)
+    for model, training in zip(models, modes, strict=True):
+        model.train(training)
+    return [_summed_up(tally) for tally in tallies]
+
+
+def _summed_up(tallies: Sequence[_Tally]) -> Evaluation:
     return Evaluation(
         [tally.score for tally in tallies],
         [float(tally.loss / tally.count) if tally.count else float("nan") for tally in tallies],

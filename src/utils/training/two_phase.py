@@ -15,7 +15,7 @@ from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, with_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
-from src.utils.training.engine import EpochRecord, Phase, Snapshot, Trainer
+from src.utils.training.engine import EpochRecord, Phase, RowRule, Snapshot, Trainer
 from src.utils.training.normalisation import set_units, units_of
 from src.utils.training.parameters import Mode, TrainingParameters
 from src.utils.training.sparse_layers import growl_thetas, sparse_layers
@@ -184,11 +184,15 @@ def train(trainer: Trainer) -> TrainingOutcome:
     if parameters.mode is Mode.SPARSE:
         found, advice = _search(trainer)
     else:
-        found, advice = None, _advice_on_given(trainer)
-        if advice:
-            trainer.observer.message(advice)
-    best = trainer.run(_retrain_phase(trainer))
+        found, advice = None, advice_on_given(trainer)
+    best = trainer.run(retrain_phase(trainer, PatternRule(trainer.sparse_weights, row_patterns(trainer))))
+    return retrained(trainer, best, found, advice)
+
+
+def retrained(trainer: Trainer, best: Snapshot, found: Snapshot | None, advice: str | None) -> TrainingOutcome:
+    """The outcome of a training that ends with phase 2; its best model is put into the network."""
     _keep(trainer, best)
+    parameters = trainer.parameters
     reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
     return TrainingOutcome(best, found, reached, None if found is None else sparsity_binds(found.record), advice)
 
@@ -224,15 +228,17 @@ def _share(rate: float) -> str:
     return f"{rate:.1f} % zero rows" if rate else "no zero rows"
 
 
-def _advice_on_given(trainer: Trainer) -> str | None:
-    """What to change where a given model is not as sparse as asked for: no phase makes it sparser."""
+def advice_on_given(trainer: Trainer) -> str | None:
+    """What to change where a given model is not as sparse as asked for, also said: no phase makes it sparser."""
     parameters, rate = trainer.parameters, zero_row_rate(trainer.sparse_weights)
     if not parameters.with_sparsity or (rate > 0 if parameters.mode is Mode.STUDY else not _too_few(rate, parameters)):
         return None
-    return (
+    advice = (
         f"the given model has {_share(rate)}; these are held and none are added, whatever k_0 is: start from a sparser "
         "one, trained with a larger k_0 or longer iterations"
     )
+    trainer.observer.message(advice)
+    return advice
 
 
 def sparsity_binds(record: EpochRecord) -> bool:
@@ -259,9 +265,9 @@ def _end_of_search(record: EpochRecord, trainer: Trainer) -> tuple[str, str]:
     return reason, f"raise {k0}, or {length}"
 
 
-def _retrain_phase(trainer: Trainer) -> Phase:
-    parameters, weights = trainer.parameters, trainer.sparse_weights
-    rule = PatternRule(weights, {name: _pattern(trainer, weight) for name, weight in weights.items()})
+def retrain_phase(trainer: Trainer, rule: RowRule) -> Phase:
+    """Phase 2, or the only one of a Pareto study."""
+    parameters = trainer.parameters
     if parameters.mode is not Mode.STUDY:
         return Phase(RETRAIN, parameters.max_iter_retrain, sparsity=False, rule=rule)
     merit = lambda record: trade_off(record, parameters, units_of(trainer))  # noqa: E731
@@ -276,6 +282,11 @@ def trade_off(record: EpochRecord, parameters: TrainingParameters, units: Sequen
     values = (record.validation_losses, parameters.w[1:], parameters.a[1:], units[1:])
     losses, k, a, s = (torch.tensor(v) for v in values)
     return -float(chebyshev_value(losses / s, k, a / s, parameters.epsilon))
+
+
+def row_patterns(trainer: Trainer) -> dict[str, RowPattern]:
+    """What is held of the rows of each sparse layer from now on."""
+    return {name: _pattern(trainer, weight) for name, weight in trainer.sparse_weights.items()}
 
 
 def _pattern(trainer: Trainer, weight: Tensor) -> RowPattern:
