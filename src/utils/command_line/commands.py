@@ -74,7 +74,7 @@ def study(plan: Plan, arguments: Sequence[str], description: str | None) -> None
     """Study the Pareto front of a sparse network."""
     plan = replace(plan, defaults={"Sparsity_study": False, **STUDY, **plan.defaults}, in_demo={"max_iter": 3})
     request = read_flags(plan, arguments, description, StudyOptions, without=_NOT_IN_A_STUDY)
-    _train(request, "study", module="studying")
+    _train(request, "study", module="studying", check="check_batched")
 
 
 def own(plan: Plan, arguments: Sequence[str], description: str | None) -> None:
@@ -180,8 +180,8 @@ def draw(arguments: Sequence[str]) -> None:
     looking.draw_folder(folder, options)
 
 
-def _train(request: Request[Any], work: str, *others: Any, module: str = "training") -> None:
-    """Do the work of that name, or go on with the run that ``--resume`` names."""
+def _train(request: Request[Any], work: str, *others: Any, module: str = "training", check: str | None = None) -> None:
+    """Do the work of that name, after a check that refuses, or go on with the run that ``--resume`` names."""
     for note in request.notes:
         print(f"note: {note}", file=sys.stderr)
     from src.utils.command_line import training
@@ -191,5 +191,7 @@ def _train(request: Request[Any], work: str, *others: Any, module: str = "traini
         if request.options.resume is not None:
             training.go_on(request)
         else:
-            request = training.with_reference_point(request)
-            getattr(import_module(f"src.utils.command_line.{module}"), work)(request, *others)
+            room = import_module(f"src.utils.command_line.{module}")
+            if check is not None:
+                getattr(room, check)(request)
+            getattr(room, work)(training.with_reference_point(request), *others)

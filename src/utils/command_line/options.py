@@ -102,3 +102,7 @@ class StudyOptions(SweepOptions):
     )
     box: float = Field(default=1e-2, gt=0, description="epsilon-dominance: side of the boxes, loss")
     box_origin: float = Field(default=0.0, description="epsilon-dominance: a corner of the boxes")
+    batched: bool = Field(
+        default=False,
+        description="train all vectors at a time as one stacked network (for a GPU), without --jobs",
+    )

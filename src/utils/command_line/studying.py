@@ -22,6 +22,7 @@ from src.utils.study.start_models import StartModel, find_start_model, read_star
 from src.utils.study.sweep import SweepObserver
 from src.utils.training.defaults import STUDY
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.stackable import check_stackable_method, check_stackable_network
 
 DEMO_K0 = 1e-2
 
@@ -41,11 +42,31 @@ def study(request: Request[StudyOptions]) -> None:
                 f"{start.path.name}, trained with k0 = {start.k0:g}, has no zero rows: none are held, and its front is "
                 f"that of a dense network; for a sparse one raise k0, or max_iter_search of {_maker(config)}"
             )
-    basis = replace(basis_of(request), config=replace(config, model=None))
+    basis = basis_of(request)
+    workers = replace(basis.workers, batched=options.batched)
+    basis = replace(basis, config=replace(config, model=None), workers=workers)
     boxes = Boxes(options.box, options.box_origin)
     found = pareto_study(basis, starts, resolution=options.resolution, boxes=boxes)
     show_study(found, report_study(found))
     leave_if_failed(found.outcome)
+
+
+def check_batched(request: Request[StudyOptions]) -> None:
+    """Refuse what cannot be trained as one stacked network, before any work.
+
+    Raises:
+        UserError: naming the flag, the method or the network.
+    """
+    if not request.options.batched:
+        return
+    beside = [f"--{name}" for name in ("jobs", "dask") if name in request.given]
+    if beside:
+        raise UserError(f"--batched trains all vectors in one process; not allowed beside it: {', '.join(beside)}")
+    check_run(replace(request.config, model=request.config.model or "to be found"), request.parameters)
+    check_stackable_method(request.parameters)
+    if request.plan.own is not None:
+        problem = request.plan.own().problem(replace(request.config, model=None))
+        check_stackable_network(problem.network, problem.splits, problem.tasks, request.parameters)
 
 
 def _start_models(request: Request[StudyOptions], observer: SweepObserver) -> list[StartModel]:

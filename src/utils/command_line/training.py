@@ -36,10 +36,11 @@ from src.utils.runs.config import Run, RunConfig
 from src.utils.runs.problem import Problem, check_run, load_dataset, torch_device
 from src.utils.runs.results import Results
 from src.utils.runs.run import resume, start_or_go_on, train_run
+from src.utils.runs.together import train_runs_together
 from src.utils.study.preference_vectors import preference_family
 from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
-from src.utils.study.sweep import Basis, Outcome
+from src.utils.study.sweep import RECORD, Basis, Outcome, started_runs
 from src.utils.study.teachers import ideal_point, payoff_table, train_teachers
 from src.utils.study.worker import end_with_starter
 from src.utils.study.workers import Workers
@@ -76,10 +77,20 @@ def go_on(request: Request[RunOptions]) -> None:
         show(train_run(unfinished, ConsoleObserver(quiet=request.quiet), own_of(request, unfinished.config)))
         return
     end_with_starter()
-    run = Run.read(folder)
-    if torch_device(run.config).type == "cpu":
+    runs = started_runs(folder) if (folder / RECORD).exists() else [Run.read(folder)]
+    if torch_device(runs[0].config).type == "cpu":
         torch.set_num_threads(1)  # the same sums, and so the same figures, whoever else is at work
-    train_run(run, Observer(), own_of(request, run.config), among_many=True)
+    if (folder / RECORD).exists():
+        train_runs_together(folder, runs, lambda run: own_of(request, run.config), PrintingObserver())
+    else:
+        train_run(runs[0], Observer(), own_of(request, runs[0].config), among_many=True)
+
+
+class PrintingObserver(Observer):
+    """Of a process that trains for another one: what it should know is in its output."""
+
+    def message(self, text: str) -> None:
+        print(text, flush=True)
 
 
 def own_of(request: Request[Any], config: RunConfig) -> Problem | None:

@@ -24,6 +24,8 @@ START, CHECKPOINT, HISTORY = "run.json", "checkpoint.pt", "history.csv"
 MODEL, SAMPLES, RESULTS = "model.pth", "samples.npz", "results.json"
 """Files of a run: how it was started, its state after the last epoch (while it is unfinished), a row per epoch; the
 trained model, the first training images, and, once it is finished, what it reached."""
+OUTPUT = "output.txt"
+"""Of one run among many: what its process printed; of one that could not be finished the last line says why."""
 _PLACES = frozenset(
     {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers"}
 )  # of a configuration: where files and processors are, and who asked

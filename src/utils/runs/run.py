@@ -60,28 +60,28 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
     with run_arithmetic():
         problem = problem or load_problem(run.config, run.parameters, observer)
         check_problem(problem, run.parameters)
-        with _lock(run, wait=among_many):
+        with in_hand(run.folder, wait=among_many):
             if run.finished:
                 return read_results(run.folder)
-            trainer = _trainer(run, problem)
+            trainer = trainer_of(run, problem, training_splits(problem, run), checkpoint=run.folder / CHECKPOINT)
             if run.config.architecture == OWN and run.parameters.with_sparsity:
                 network, skip_layer = problem.network, run.parameters.skip_layer
                 for line in sparse_plan(network, network.sparse_parts, skip_layer, network.positions).lines():
                     observer.message(line)
             with suppress(CheckpointError) if among_many else nullcontext():
                 trainer.resume()
-            with _memory(run):
+            with enough_memory(run.parameters):
                 return _train_and_save(run, problem, trainer, observer)
 
 
 @contextmanager
-def _memory(run: Run) -> Iterator[None]:
+def enough_memory(parameters: TrainingParameters) -> Iterator[None]:
     """A device without enough memory is a matter of the batches."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"the device has not enough memory for this network: lower batch_size, {run.parameters.batch_size} now"
+            f"the device has not enough memory for this network: lower batch_size, {parameters.batch_size} now"
         ) from error
 
 
@@ -120,7 +120,7 @@ def _interrupted_runs(config: RunConfig, parameters: TrainingParameters) -> Iter
                 yield run
 
 
-class _HistoryFile(Observer):
+class HistoryFile(Observer):
     """Keeps ``history.csv`` up to date and passes everything on."""
 
     def __init__(self, path: Path, trainer: Trainer, observer: Observer) -> None:
@@ -134,41 +134,48 @@ class _HistoryFile(Observer):
 
 
 @contextmanager
-def _lock(run: Run, *, wait: bool) -> Iterator[None]:
-    run.folder.mkdir(parents=True, exist_ok=True)
-    path = run.folder / ".lock"
+def in_hand(folder: Path, *, wait: bool) -> Iterator[None]:
+    """What is in a folder is in the hands of this process alone.
+
+    Raises:
+        InUseError: if it is in those of another one, unless that is to be waited for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
     try:
         with FileLock(path, timeout=-1 if wait else 0):
             yield
             path.unlink(missing_ok=True)  # the run is finished: whoever waits will find that out
     except Timeout as error:
-        raise InUseError(f"the run in {run.folder} is in the hands of another process") from error
+        raise InUseError(f"the run in {folder} is in the hands of another process") from error
 
 
-def _trainer(run: Run, problem: Problem) -> Trainer:
+def trainer_of(run: Run, problem: Problem, splits: AnySplits, *, checkpoint: Path | None) -> Trainer:
+    """The trainer of a run, on the training data of :func:`training_splits`."""
     group_rows(problem, run.parameters)
     torch.manual_seed(run.config.seed)  # a method may have weights of its own
     return Trainer(
         problem.network,
         make_method(problem.network, run.parameters, torch_device(run.config), problem.teachers, problem.tasks),
-        _training_splits(problem, run),
+        splits,
         run.parameters,
         seed=run.config.seed,
-        checkpoint=run.folder / CHECKPOINT,
+        checkpoint=checkpoint,
     )
 
 
-def _training_splits(problem: Problem, run: Run) -> AnySplits:
+def training_splits(problem: Problem, run: Run) -> AnySplits:
+    """The data of a run, or the share of them that is trained on."""
     if isinstance(problem.splits, Streams):
         return problem.splits
     return share_of_training(problem.splits, run.parameters.train_share, run.config.seed)
 
 
 def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Observer) -> Results:
-    """Train and write everything a run leaves; the results file comes last and marks the run as finished."""
+    """Train and write everything a run leaves."""
     run.save()
     started = time.perf_counter()
-    trainer.observer = _HistoryFile(run.folder / HISTORY, trainer, observer)
+    trainer.observer = HistoryFile(run.folder / HISTORY, trainer, observer)
     before = sum(record.seconds for record in trainer.history)
     try:
         outcome = train(trainer)
@@ -177,19 +184,31 @@ def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Obse
     except KeyboardInterrupt:
         observer.message(f"interrupted; go on with --resume {run.folder}")
         raise
+    _say_what_is_replaced(run, observer)
+    save_trained(run, problem, trainer, results, compact)
+    remove_checkpoint(run.folder / CHECKPOINT)
+    return results
+
+
+def save_trained(
+    run: Run, problem: Problem, trainer: Trainer, results: Results, compact: CompactNetwork | None = None
+) -> None:
+    """Write what a trained network leaves; the results file comes last and marks the run as finished."""
     write_history(run.folder / HISTORY, trainer.history)
     if run.fingerprint and problem.dataset:
         write_samples(run.folder / SAMPLES, samples_of(problem.dataset))
-    _say_what_is_replaced(run, observer)
     for path in filter(None, (run.folder / MODEL, run.model_copy)):
         save_model(path, trainer.model, problem.architecture, results.parameters, results.as_plain())
     if compact is not None:
         small = compressed_file(run.folder / MODEL)
         save_model(small, compact, problem.architecture, results.parameters, results.as_plain())
     write_results(results)
-    for checkpoint in (run.folder / CHECKPOINT, file_before(run.folder / CHECKPOINT)):
+
+
+def remove_checkpoint(path: Path) -> None:
+    """The checkpoint of a finished training, and the one before it, are needed no more."""
+    for checkpoint in (path, file_before(path)):
         checkpoint.unlink(missing_ok=True)
-    return results
 
 
 def _say_what_is_replaced(run: Run, observer: Observer) -> None:

@@ -143,7 +143,8 @@ def run_sweep(
             written to, all before any work; or if no trial could be finished.
     """
     config, observer = basis.config, basis.observer
-    folder = config.logs / f"{label}_{fingerprint(identity or trials, basis.data)}"
+    mark = fingerprint(identity or trials, basis.data, batched=basis.workers.batched)
+    folder = config.logs / f"{label}_{mark}"
     runs = _runs(folder, trials)
     for trial in trials:
         check_reference_point(trial.parameters, _tasks_of(trial, basis.data))
@@ -188,6 +189,19 @@ def read_outcome(folder: Path) -> Outcome:
         raise UserError(f"{folder} holds no sweep of this version (no readable {RECORD})") from error
 
 
+def started_runs(folder: Path) -> list[Run]:
+    """The runs of the sweep in a folder, as they were started.
+
+    Raises:
+        UserError: if there is no sweep, or a run is missing.
+    """
+    try:
+        names = [trial["name"] for trial in json.loads((folder / RECORD).read_text())["trials"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder} holds no sweep of this version (no readable {RECORD})") from error
+    return [Run.read(folder / name) for name in names]
+
+
 def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
     """The runs of trials, which start from the copies of their models in the folder of the sweep."""
     names = [trial.name for trial in trials]
@@ -213,7 +227,7 @@ def _announce(folder: Path, label: str, runs: Sequence[Run], observer: SweepObse
         observer.message(f"going on in {folder}: {done} of {len(runs)} trainings are done")
         return
     others = sorted(folder.parent.glob(f"{label}_{'[0-9a-f]' * 8}"), key=lambda path: path.stat().st_mtime)
-    why = f", since parameters, data or models differ from those of {others[-1].name}" if others else ""
+    why = f", since parameters, data, models or --batched differ from those of {others[-1].name}" if others else ""
     observer.message(f"{len(runs)} trainings start in {folder}{why}")
 
 

@@ -60,14 +60,20 @@ def trials_of(config: RunConfig, parameters: TrainingParameters, candidates: Seq
     ]
 
 
-def fingerprint(trials: Sequence[Trial], data: DataFacts) -> str:
+def fingerprint(trials: Sequence[Trial], data: DataFacts, *, batched: bool = False) -> str:
     """Checksum of all that the results of trials depend on: not where files are, but what they hold.
+
+    Args:
+        trials: of the sweep.
+        data: of all of them.
+        batched: whether they are trained as one, which rounds otherwise.
 
     Raises:
         UserError: if a model cannot be read.
     """
     checksum = cache(model_checksum)
     content: list[Any] = [data.checksum, torch_device(trials[0].config).type]
+    content += ["batched"] if batched else []
     content += [identity(trial.config, trial.parameters.changed(num_model=0), checksum) for trial in trials]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.utils.errors import BAD_INPUT
+from src.utils.runs.config import OUTPUT
 
 POLL_SECONDS = 0.5
 STOP = ".stop"
@@ -31,14 +32,15 @@ class End:
     died: bool = False
 
 
-def train_apart(script: str, folder: str) -> End:
+def train_apart(script: str, folder: str, sweep: str) -> End:
     """Start ``script --resume folder --worker`` and wait for its end; what it prints is in the folder.
 
     Args:
         script: that goes on with a run.
-        folder: of the run, with its ``run.json``, in the folder of the sweep.
+        folder: of the run, with its ``run.json``, or that of the sweep, whose runs are all trained by one process.
+        sweep: folder of the sweep.
     """
-    output = Path(folder) / "output.txt"
+    output = Path(folder) / OUTPUT
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, script, "--resume", folder, "--worker"],
@@ -50,11 +52,18 @@ def train_apart(script: str, folder: str) -> End:
         try:
             code = process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            if (Path(folder).parent / STOP).exists() and process.stdin:
+            if (Path(sweep) / STOP).exists() and process.stdin:
                 process.stdin.close()
                 process.stdin = None
         else:
             return _end(code, output)
+
+
+def reason_in(output: Path) -> str | None:
+    """The last line that a training has left in its output; None where there is none."""
+    text = output.read_text(errors="replace") if output.exists() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else None
 
 
 def _end(code: int, output: Path) -> End:
@@ -62,8 +71,7 @@ def _end(code: int, output: Path) -> End:
         return End()
     if code < 0:
         return End(f"its process was killed by signal {-code}", died=True)
-    lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()] or [f"exit code {code}"]
-    return End(lines[-1].removeprefix("error: ") + ("" if code == BAD_INPUT else f" (see {output})"))
+    return End((reason_in(output) or f"exit code {code}") + ("" if code == BAD_INPUT else f" (see {output})"))
 
 
 def end_with_starter() -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.utils.errors import UserError
-from src.utils.runs.config import ROOT, Run
-from src.utils.study.worker import STOP, End, train_apart
+from src.utils.runs.config import OUTPUT, ROOT, Run
+from src.utils.study.worker import STOP, End, reason_in, train_apart
 
 DASK_SECONDS = 10
 ATTEMPTS = 2
@@ -31,6 +31,7 @@ class Workers:
 
     Attributes:
         jobs: processes on this machine; each works with one thread if it works on the CPU.
+        batched: one process that trains all preference vectors at a time, as one stacked network.
         dask: address of the scheduler of a Dask cluster whose workers see the project under its path and the same
             files; None works on this machine.
         script: that a process goes on with a run by: ``script --resume FOLDER --worker``.
@@ -39,18 +40,21 @@ class Workers:
     jobs: int = 1
     dask: str | None = None
     script: Path = ROOT / "Train_and_Test.py"
+    batched: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UserError(f"jobs is {self.jobs}; allowed: 1 or more")
         if self.dask is not None and not re.fullmatch(r"(\w+://)?[^/]+:\d+", self.dask):
             raise UserError(f"dask is {self.dask!r}; allowed: the address of a scheduler, as tcp://host:8786")
+        if self.batched and (self.jobs > 1 or self.dask is not None):
+            raise UserError("batched trains everything in one process of this machine; allowed: jobs 1 and no dask")
 
 
 def train_runs(
     folder: Path, runs: Sequence[Run], workers: Workers, message: Callable[[str], None]
 ) -> tuple[Failure, ...]:
-    """Train all runs, each in a process of its own; one whose process is killed is tried once more.
+    """Train all runs, each in a process of its own or all in one; a process that is killed is tried once more.
 
     Args:
         folder: of the sweep.
@@ -69,29 +73,46 @@ def train_runs(
         run.save()
     with _executor(workers) as executor:
         try:
-            return _work(runs, str(workers.script), executor, message)
+            folders = [folder] if workers.batched else [run.folder for run in runs]
+            reasons = _work(folder, folders if runs else [], str(workers.script), executor, message)
         except _losses() as error:
             raise UserError(f"the scheduler {workers.dask} was lost; the same command goes on from here") from error
         except KeyboardInterrupt:
             (folder / STOP).touch()
             message("interrupted; the same command goes on from here")
             raise
+    if workers.batched:
+        reasons = _reasons_of_each(folder, runs, reasons.get(folder.name))
+    return tuple(Failure(run.name, reasons[run.name]) for run in runs if run.name in reasons)
 
 
-def _work(runs: Sequence[Run], script: str, executor: Executor, message: Callable[[str], None]) -> tuple[Failure, ...]:
-    attempts = dict.fromkeys((run.name for run in runs), 1)
-    waiting: dict[Future[End], Run] = {executor.submit(train_apart, script, str(run.folder)): run for run in runs}
+def _work(
+    sweep: Path, folders: Sequence[Path], script: str, executor: Executor, message: Callable[[str], None]
+) -> dict[str, str]:
+    """A process for each folder; returns why some did not get to their ends, by the folders' names."""
+    start = lambda folder: executor.submit(train_apart, script, str(folder), str(sweep))  # noqa: E731
+    attempts = dict.fromkeys(folders, 1)
+    waiting: dict[Future[End], Path] = {start(folder): folder for folder in folders}
     reasons: dict[str, str] = {}
     while waiting:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-            run, end = waiting.pop(future), _result(future)
-            if end.died and attempts[run.name] < ATTEMPTS:
-                message(f"{run.name}: {end.reason}; tried again")
-                attempts[run.name] += 1
-                waiting[executor.submit(train_apart, script, str(run.folder))] = run
+            folder, end = waiting.pop(future), _result(future)
+            if end.died and attempts[folder] < ATTEMPTS:
+                message(f"{folder.name}: {end.reason}; tried again")
+                attempts[folder] += 1
+                waiting[start(folder)] = folder
             elif end.reason is not None:
-                reasons[run.name] = end.reason + (f", {ATTEMPTS} times" if end.died else "")
-    return tuple(Failure(run.name, reasons[run.name]) for run in runs if run.name in reasons)
+                reasons[folder.name] = end.reason + (f", {ATTEMPTS} times" if end.died else "")
+    return reasons
+
+
+def _reasons_of_each(sweep: Path, runs: Sequence[Run], reason: str | None) -> dict[str, str]:
+    """Why runs that were trained in one process could not be finished: each its own reason, or that of the process."""
+    output = sweep / OUTPUT
+    if reason is None and not output.read_text(errors="replace").strip():
+        output.unlink()  # it has nothing to say, and the runs have files of their own
+    left = [run for run in runs if not run.finished]
+    return {run.name: reason or reason_in(run.folder / OUTPUT) or "it was not trained" for run in left}
 
 
 def _result(future: Future[End]) -> End:

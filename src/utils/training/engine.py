@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,8 +74,8 @@ class Snapshot:
     record: EpochRecord
 
 
-class RowRule(Protocol):
-    """What a phase does to the rows of the sparse layers."""
+class RowRule:
+    """What a phase does to the rows of the sparse layers: nothing, where a rule says nothing else."""
 
     def start_epoch(self) -> None:
         """Called before every epoch."""

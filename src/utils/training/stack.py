@@ -133,7 +133,7 @@ class StackTrainer(Trainer):
         return evaluate_each(modules, outputs, self.splits.validation, self.method.tasks, self.parameters.criterion)
 
 
-class StackedPatterns:
+class StackedPatterns(RowRule):
     """Holds zero rows at zero and the rows of a cluster equal in all networks, each with its own patterns.
 
     Args:
@@ -145,9 +145,6 @@ class StackedPatterns:
         self._pairs = [(w, RowPattern.joined(found)) for w, found in zip(weights, patterns, strict=True)]
         self.after_step()
 
-    def start_epoch(self) -> None:
-        """Nothing."""
-
     @torch.no_grad()
     def after_step(self) -> None:
         """Project every layer of every network onto its pattern."""
@@ -155,9 +152,6 @@ class StackedPatterns:
             rows = torch.vmap(to_rows)(weight)  # (members, n, d)
             projected = pattern.project(rows.flatten(0, 1)).view_as(rows)
             weight.copy_(torch.vmap(lambda part, shape=weight.shape[1:]: from_rows(part, shape))(projected))
-
-    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing: the patterns hold after every step."""
 
 
 def side_by_side(modules: Sequence[nn.Module]) -> dict[str, Tensor]:

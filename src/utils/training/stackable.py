@@ -51,7 +51,7 @@ def check_stackable_network(
     """
     few = TaskData(*splits.train.first(SAMPLES))
     data = Splits(few, few, few)
-    alone, together = (_two(network, data, tasks, parameters.changed(row_groups="neuron")) for _ in range(2))
+    alone, together = (_two(network, data, tasks, parameters) for _ in range(2))
     try:
         with torch.random.fork_rng():
             stack = StackTrainer(together)
@@ -77,8 +77,8 @@ def _two(
         with torch.no_grad():
             for parameter in own.parameters():
                 parameter.mul_(1 + 0.1 * number)
-        w = (parameters.w[0], *(1.0 + task * number for task in range(parameters.tasks)))
-        mine = parameters.changed(w=w)
+        w = (0.0, *(1.0 + task * number for task in range(len(tasks))))
+        mine = parameters.changed(w=w, num_tasks=None, a=(), nadir=(), row_groups="neuron")
         method = make_method(own, mine, next(own.parameters()).device, (), tasks)
         trainers.append(Trainer(own, method, data, mine))
         method.start_phase(sparsity=False)

@@ -29,20 +29,7 @@ SLACK = 0.1
 """A term that is smaller than the largest one by more than this share belongs to a slack constraint."""
 
 
-class FreeRows:
-    """No rule: training without sparsity."""
-
-    def start_epoch(self) -> None:
-        """Nothing."""
-
-    def after_step(self) -> None:
-        """Nothing."""
-
-    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing."""
-
-
-class SearchRule:
+class SearchRule(RowRule):
     """Phase 1: rows that Omega would bring to zero are set to zero and stay there; a growing share of a layer at most.
 
     Omega is part of the Lagrangian :math:`L = F + s\\,\\Omega` and acts on the rows that are not zero by its gradient,
@@ -117,7 +104,7 @@ def _per_row(weight: Tensor, values: Tensor) -> Tensor:
     return values.view(1, -1, *(1 for _ in weight.shape[2:]))
 
 
-class PatternRule:
+class PatternRule(RowRule):
     """Phase 2: zero rows stay zero and the rows of a cluster equal, after every step.
 
     Args:
@@ -129,17 +116,11 @@ class PatternRule:
         self._pairs = [(weight, patterns[name]) for name, weight in weights.items()]
         self.after_step()
 
-    def start_epoch(self) -> None:
-        """Nothing."""
-
     @torch.no_grad()
     def after_step(self) -> None:
         """Project every layer onto its pattern."""
         for weight, pattern in self._pairs:
             weight.copy_(from_rows(pattern.project(to_rows(weight)), weight.shape))
-
-    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing: the pattern holds after every step."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +159,7 @@ def train(trainer: Trainer) -> TrainingOutcome:
     parameters = trainer.parameters
     set_units(trainer)
     if parameters.mode is Mode.DENSE:
-        best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=FreeRows()))
+        best = trainer.run(Phase(TRAIN, parameters.max_iter, sparsity=False, rule=RowRule()))
         _keep(trainer, best)
         return TrainingOutcome(best, None, None)
     if parameters.mode is Mode.SPARSE:
