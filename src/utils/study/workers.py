@@ -109,8 +109,8 @@ def _work(
 def _reasons_of_each(sweep: Path, runs: Sequence[Run], reason: str | None) -> dict[str, str]:
     """Why runs that were trained in one process could not be finished: each its own reason, or that of the process."""
     output = sweep / OUTPUT
-    if reason is None and not output.read_text(errors="replace").strip():
-        output.unlink()  # it has nothing to say, and the runs have files of their own
+    if reason is None and reason_in(output) is None:
+        output.unlink(missing_ok=True)  # it has nothing to say, and the runs have files of their own
     left = [run for run in runs if not run.finished]
     return {run.name: reason or reason_in(run.folder / OUTPUT) or "it was not trained" for run in left}
 
