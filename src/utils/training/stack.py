@@ -6,9 +6,8 @@ mapped over the networks by ``torch.vmap``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from torch.func import functional_call
 from Data_loaders.batches import Inputs, Labels
 from src.utils.sparsity.rows import from_rows, to_rows, with_rows
 from src.utils.sparsity.sharing import RowPattern
-from src.utils.training.captured import Captured, can_capture
 from src.utils.training.engine import Observer, Phase, RowRule, Trainer, make_optimizer
 from src.utils.training.evaluation import Evaluation, evaluate_each
 
@@ -29,8 +27,6 @@ class StackTrainer(Trainer):
     they minimise: that of each network is its own. Adam, AdamW and SGD work number by number, so one optimizer over
     all weights is one per network. Averages, multipliers, t and mu are those of the members' methods, whose tensors,
     like those of their networks, are from now on parts of larger ones.
-
-    On CUDA the gradients of a step are recorded as a graph, see :class:`~src.utils.training.captured.Captured`.
 
     Args:
         members: one trainer per preference vector, alike but for the numbers in it; they keep the records.
@@ -64,11 +60,6 @@ class StackTrainer(Trainer):
         self._methods = side_by_side([member.method for member in members])
         names = {id(parameter): name for name, parameter in first.model.named_parameters()}
         self._sparse = [(names[id(layer.parameter)], layer.positions) for layer in first.method.sparse_layers]
-        self._backward_of: Callable[[Inputs, Labels], Tensor] = self.gradients
-        if can_capture(self.device, first.method):
-            self._backward_of = Captured(
-                self.gradients, self._trained, lambda: _numbers(first.method), lambda text: self.observer.message(text)
-            )
 
     def run_each(self, phases: Sequence[Phase], rule: RowRule) -> None:
         """Train a phase, of the same name and length for all members; what is best is in ``finished`` of each.
@@ -93,15 +84,11 @@ class StackTrainer(Trainer):
         found = [(self.networks[name].detach(), positions) for name, positions in self._sparse]
         return [w if positions == 1 else w.unflatten(2, (-1, positions)) for w, positions in found]
 
-    @property
-    def _trained(self) -> list[Tensor]:
-        return [*_trained(self.networks), *_trained(self._methods)]
-
     def _zeros(self) -> Tensor:
         return torch.zeros_like(self._methods["k"])
 
     def _backward(self, images: Inputs, labels: Labels) -> Tensor:
-        return self._backward_of(images, labels)
+        return self.gradients(images, labels)
 
     def gradients(self, images: Inputs, labels: Labels) -> Tensor:
         """Gradients of all networks on one batch; returns their objectives, shape (members, m + 1)."""
@@ -176,8 +163,3 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 def _trained(tensors: Mapping[str, Tensor]) -> list[Tensor]:
     return [tensor for tensor in tensors.values() if tensor.requires_grad]
-
-
-def _numbers(module: nn.Module) -> dict[str, Any]:
-    """What a module knows beside tensors and would be a constant in a recorded graph."""
-    return {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | slice)}
