@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from src.utils.runs.own import OwnProblem
     from src.utils.runs.results import Results
     from src.utils.tasks import Task
-    from src.utils.training.engine import Observer
+    from src.utils.training.records import Observer
 
 
 def run_example(

@@ -20,8 +20,8 @@ from src.utils.study.sweep import Basis, Outcome, run_sweep
 from src.utils.study.trials import Candidate
 from src.utils.study.workers import Workers
 from src.utils.training.defaults import default_parameters
-from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import Observer
 
 
 def flags_of(description: str | None, architecture: str) -> argparse.Namespace:

@@ -46,8 +46,8 @@ from src.utils.sparsity.figures import SECONDS
 from src.utils.study.sweep import Basis, run_sweep
 from src.utils.study.workers import Workers
 from src.utils.training.arithmetic import run_arithmetic
-from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import Observer
 
 SEEDS = 5
 _PLACES = ("data_dir", "device", "output_dir")

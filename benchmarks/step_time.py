@@ -26,9 +26,10 @@ from src.utils.runs.problem import Problem, load_problem, torch_device
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.defaults import default_parameters
-from src.utils.training.engine import Observer, Trainer, make_optimizer
+from src.utils.training.engine import Trainer, make_optimizer
 from src.utils.training.evaluation import evaluate
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import Observer
 
 Step = Callable[[Tensor, Tensor], None]
 ROUNDS, STEPS = 7, 20

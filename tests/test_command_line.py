@@ -250,7 +250,7 @@ def test_the_same_command_goes_on_unless_a_fresh_start_is_asked_for(
     assert run(monkeypatch, *words, "--lr", "0.001") == 0  # other parameters: a run of its own
     assert "going on" not in "".join(capsys.readouterr())
     assert run(monkeypatch, *words) == 0
-    assert f"going on with the interrupted run in {second}" in "".join(capsys.readouterr())
+    assert f"found the interrupted run in {second}" in "".join(capsys.readouterr())
     assert (second / "results.json").exists()
     assert not (first / "results.json").exists()
     content = json.loads((second / "results.json").read_text())

@@ -25,7 +25,7 @@ DOORS = {"src/__init__.py", "Train_and_Test.py"}
 SPARSITY_MAY = {"src.utils.objectives"}
 DRAWING = {"matplotlib"}
 LARGEST = 300
-LARGER = {"src/utils/training/engine.py": "the one training loop, its records and its checkpoints"}
+LARGER = {"src/utils/training/engine.py": "the one training loop, with what of it can be interrupted"}
 MODULES = sorted(
     path.relative_to(ROOT)
     for place in ("src", "Data_loaders")

@@ -13,10 +13,11 @@ from Data_loaders.loaders import Splits
 from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
 from src.models.registry import Architecture
 from src.utils.errors import UserError
-from src.utils.training.engine import Observer, Trainer
+from src.utils.training.engine import Trainer
 from src.utils.training.kdmtl import ADAPTOR_WEIGHT_DECAY, KDMTL
 from src.utils.training.methods import check_method, make_method
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import Observer
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, one_line, short
 from tests.test_training import StopAt, untimed

@@ -12,8 +12,8 @@ from src.models.registry import Architecture
 from src.models.row_layers import weight_layers
 from src.utils.runs.config import RunConfig
 from src.utils.runs.problem import load_problem
-from src.utils.training.engine import Observer
 from src.utils.training.lsuv import initialise_lsuv
+from src.utils.training.records import Observer
 from tests.conftest import short
 
 

@@ -25,8 +25,8 @@ from src.utils.sparsity.metrics import RowCounts
 from src.utils.study.compare import compare
 from src.utils.study.pareto import hypervolume, non_dominated
 from src.utils.study.sweep import Outcome, Point
-from src.utils.training.engine import EpochRecord
 from src.utils.training.method import MethodState
+from src.utils.training.records import EpochRecord
 from tests.conftest import one_line
 
 TASKS = ("left", "right")

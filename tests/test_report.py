@@ -55,9 +55,9 @@ from src.utils.study.repeat import statistics_of
 from src.utils.study.start_models import StartModel
 from src.utils.study.sweep import RECORD, Outcome, read_outcome
 from src.utils.study.trials import shown_value
-from src.utils.training.engine import EpochRecord, Observer
 from src.utils.training.method import MethodState
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import EpochRecord, Observer
 from tests.conftest import one_line, short
 from tests.test_models_command import ENTRIES
 

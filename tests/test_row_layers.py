@@ -14,8 +14,8 @@ from src.models.hps import HPS
 from src.models.row_layers import Projection, layers_with_rows, sparse_plan
 from src.utils.errors import UserError
 from src.utils.sparsity.rows import to_rows, zero_rows
-from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import Observer
 from Train_and_Test import train_and_test
 
 

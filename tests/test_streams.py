@@ -17,7 +17,7 @@ from Data_loaders.loaders import Splits, TaskData
 from src.models.hps import HPS
 from src.utils.errors import UserError
 from src.utils.runs.results import Results
-from src.utils.training.engine import EpochRecord, Observer
+from src.utils.training.records import EpochRecord, Observer
 from tests.conftest import one_line
 from tests.mixed_problem import TASKS, mixed_data, mixed_network, mixed_parameters
 from Train_and_Test import train_and_test

@@ -33,7 +33,8 @@ from src.utils.study.teachers import train_teachers
 from src.utils.study.trials import Candidate, DataFacts, Trial, fingerprint, trials_of
 from src.utils.study.worker import STOP
 from src.utils.study.workers import Failure, Workers
-from src.utils.training.engine import EpochRecord, Observer, Trainer
+from src.utils.training.engine import Trainer
+from src.utils.training.records import EpochRecord, Observer
 from tests.conftest import one_line, short
 from tests.processes import (
     FIRST,

@@ -44,8 +44,8 @@ from src.utils.study.sweep import RECORD, Basis, Outcome, started_runs
 from src.utils.study.teachers import ideal_point, payoff_table, train_teachers
 from src.utils.study.worker import end_with_starter
 from src.utils.study.workers import Workers
-from src.utils.training.engine import Observer
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import Observer
 
 DEMO_CANDIDATES = 3
 

@@ -17,7 +17,7 @@ from src.utils.study.compare import Comparison as FrontComparison
 from src.utils.study.pareto_study import Study
 from src.utils.study.repeat import statistics_of
 from src.utils.study.sweep import Outcome, SweepObserver
-from src.utils.training.engine import EpochRecord, Observer
+from src.utils.training.records import EpochRecord, Observer
 
 _WIDTH = 17
 _BAR = "{desc} {bar:20} {n:.1f}/{total} epochs, {elapsed}<{remaining}{postfix}"

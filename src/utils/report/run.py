@@ -20,7 +20,7 @@ from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, keep_copies,
 from src.utils.runs.config import HISTORY, MODEL, SAMPLES, Run
 from src.utils.runs.results import Samples, read_history, read_results, read_samples
 from src.utils.sparsity.metrics import RowCounts
-from src.utils.training.engine import EpochRecord
+from src.utils.training.records import EpochRecord
 
 _RESIDUALS = "residuals of optimality"
 

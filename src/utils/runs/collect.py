@@ -18,9 +18,10 @@ from src.utils.runs.problem import Problem, torch_device
 from src.utils.runs.results import RATES, Results, TaskScores, versions
 from src.utils.sparsity.metrics import RowCounts, count_layers, total
 from src.utils.training.chebyshev_method import ChebyshevMethod
-from src.utils.training.engine import EpochRecord, Trainer
+from src.utils.training.engine import Trainer
 from src.utils.training.evaluation import Evaluation
 from src.utils.training.method import MethodState
+from src.utils.training.records import EpochRecord
 from src.utils.training.stationarity import relative_gradient
 from src.utils.training.two_phase import TrainingOutcome
 

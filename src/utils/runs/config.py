@@ -26,9 +26,9 @@ MODEL, SAMPLES, RESULTS = "model.pth", "samples.npz", "results.json"
 trained model, the first training images, and, once it is finished, what it reached."""
 OUTPUT = "output.txt"
 """Of one run among many: what its process printed; of one that could not be finished the last line says why."""
-_PLACES = frozenset(
-    {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers"}
-)  # of a configuration: where files and processors are, and who asked
+_NO_MATTER = frozenset(
+    {"data_dir", "output_dir", "main_dir", "mod_logdir", "device", "script", "model", "teachers", "checkpoint_batches"}
+)  # for results: where files and processors are, who asked, and how often is written down what is reached
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -66,6 +66,12 @@ class RunConfig(Checked):
     )
     teachers: tuple[str, ...] = Field(
         default=(), strict=False, description="KDMTL: files of single-task models to learn from, one per task"
+    )
+
+    checkpoint_batches: int | None = Field(
+        default=None,
+        ge=1,
+        description="write a checkpoint after so many batches, too, for long epochs; none: after each epoch",
     )
 
     def __post_init__(self) -> None:
@@ -210,7 +216,7 @@ def identity(
         UserError: if a model that it starts or learns from cannot be read.
     """
     models = [*([config.model] if config.model else []), *config.teachers]
-    what = {name: value for name, value in to_plain(config).items() if name not in _PLACES}
+    what = {name: value for name, value in to_plain(config).items() if name not in _NO_MATTER}
     return [what, to_plain(parameters), [checksum(path) for path in models]]
 
 

@@ -26,12 +26,12 @@ from src.utils.runs.config import RunConfig
 from src.utils.runs.labels import check_functions, check_labels
 from src.utils.sparsity.groups import channel_positions
 from src.utils.tasks import CLASSIFICATION, LOSS_NAMES, REGRESSION, Task
-from src.utils.training.engine import Observer
 from src.utils.training.losses import loss_of
 from src.utils.training.lsuv import initialise_lsuv
 from src.utils.training.methods import check_method, make_method
 from src.utils.training.normalisation import check_normalisation
 from src.utils.training.parameters import Mode, TrainingParameters
+from src.utils.training.records import Observer
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from src.utils.errors import UserError
 from src.utils.files import read_npz, write_csv, write_json, write_npz
 from src.utils.runs.config import RESULTS
 from src.utils.sparsity.metrics import RowCounts, total
-from src.utils.training.engine import EpochRecord
 from src.utils.training.method import MethodState
+from src.utils.training.records import EpochRecord
 
 RATES = ("sparsity_rate", "compression_rate", "parameter_sharing")
 

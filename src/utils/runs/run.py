@@ -32,9 +32,10 @@ from src.utils.runs.results import (
     write_samples,
 )
 from src.utils.training.arithmetic import run_arithmetic
-from src.utils.training.engine import EpochRecord, Observer, Trainer
+from src.utils.training.engine import Trainer
 from src.utils.training.methods import make_method
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import EpochRecord, Observer
 from src.utils.training.two_phase import train
 
 
@@ -64,6 +65,7 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
             if run.finished:
                 return read_results(run.folder)
             trainer = trainer_of(run, problem, training_splits(problem, run), checkpoint=run.folder / CHECKPOINT)
+            trainer.observer = HistoryFile(run.folder / HISTORY, trainer, observer)
             if run.config.architecture == OWN and run.parameters.with_sparsity:
                 network, skip_layer = problem.network, run.parameters.skip_layer
                 for line in sparse_plan(network, network.sparse_parts, skip_layer, network.positions).lines():
@@ -104,7 +106,7 @@ def start_or_go_on(config: RunConfig, parameters: TrainingParameters, observer: 
     """
     for run in _interrupted_runs(config, parameters):
         try:
-            observer.message(f"going on with the interrupted run in {run.folder}")
+            observer.message(f"found the interrupted run in {run.folder}")
             return train_run(run, observer)
         except (InUseError, CheckpointError) as error:
             observer.message(str(error))
@@ -161,6 +163,7 @@ def trainer_of(run: Run, problem: Problem, splits: AnySplits, *, checkpoint: Pat
         run.parameters,
         seed=run.config.seed,
         checkpoint=checkpoint,
+        checkpoint_batches=run.config.checkpoint_batches,
     )
 
 
@@ -175,8 +178,7 @@ def _train_and_save(run: Run, problem: Problem, trainer: Trainer, observer: Obse
     """Train and write everything a run leaves."""
     run.save()
     started = time.perf_counter()
-    trainer.observer = HistoryFile(run.folder / HISTORY, trainer, observer)
-    before = sum(record.seconds for record in trainer.history)
+    before = trainer.seconds
     try:
         outcome = train(trainer)
         results = collect(run, problem, trainer, outcome, before + time.perf_counter() - started)

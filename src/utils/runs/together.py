@@ -24,7 +24,7 @@ from src.utils.runs.run import (
     training_splits,
 )
 from src.utils.training.arithmetic import run_arithmetic
-from src.utils.training.engine import Observer
+from src.utils.training.records import Observer
 from src.utils.training.stack import StackTrainer
 from src.utils.training.together import train_together
 from src.utils.training.two_phase import TrainingOutcome
@@ -86,10 +86,11 @@ def _train_group(runs: Sequence[Run], problem: Problem | None, checkpoint: Path,
     members = [trainer_of(run, own, splits, checkpoint=None) for run, own in zip(runs, problems, strict=True)]
     for run, member in zip(runs, members, strict=True):
         member.observer = HistoryFile(run.folder / HISTORY, member, Observer())
-    stack = StackTrainer(members, observer=observer, checkpoint=checkpoint)
+    every = runs[0].config.checkpoint_batches
+    stack = StackTrainer(members, observer=observer, checkpoint=checkpoint, checkpoint_batches=every)
     with suppress(CheckpointError):
         stack.resume()
-    before = sum(record.seconds for record in members[0].history)
+    before = stack.seconds
     with enough_memory(runs[0].parameters):
         outcomes = _outcomes(stack)
         seconds = before + (time.perf_counter() - started) / len(runs)

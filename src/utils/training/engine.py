@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,111 +16,23 @@ from torch import Tensor
 from Data_loaders.batches import Batch, Data, Inputs, Labels, size
 from Data_loaders.streams import AnySplits, epoch_batches
 from src.models.multi_task import MultiTaskNetwork
-from src.utils.errors import CheckpointError, UserError
-from src.utils.files import file_before, keep_before, read_torch, write_torch
+from src.utils.errors import UserError
+from src.utils.interruptions import held_back
 from src.utils.sparsity.metrics import zero_row_rate
+from src.utils.training.checkpoints import (
+    Checkpoint,
+    CheckpointFile,
+    Inside,
+    MemberState,
+    check_optimizer,
+    copied,
+)
 from src.utils.training.evaluation import Evaluation, evaluate
 from src.utils.training.losses import all_labelled
 from src.utils.training.method import Method
 from src.utils.training.parameters import TrainingParameters
+from src.utils.training.records import EpochRecord, Observer, Phase, RowRule, Snapshot
 from src.utils.training.sparse_layers import sparse_layers
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch ended with; a row of ``history.csv``.
-
-    Attributes:
-        phase: name of the phase.
-        iteration: of the phase, from 1.
-        epoch: of the whole run, from 1.
-        lr: learning rate.
-        objectives: sparsity objective and task losses, mean over the epoch's batches.
-        weighted_objectives: what the method makes of them (Chebyshev terms c), 0 for an objective out of play.
-        lam: weights of the objectives (multipliers) during the epoch.
-        details: further numbers of the method, by name: of the Chebyshev method t, mu, the residuals of the KKT
-            conditions and the Chebyshev gap.
-        validation_accuracy: score per task, percent, after what the phase does to the rows: the accuracy of a
-            classification, see :class:`~src.utils.training.evaluation.Evaluation`.
-        validation_losses: mean per task, of the same network.
-        sparsity_rate: zero rows of the GrOWL layers, percent.
-        seconds: of the epoch, validation included; of networks that are trained together the share of one.
-    """
-
-    phase: str
-    iteration: int
-    epoch: int
-    lr: float
-    objectives: list[float]
-    weighted_objectives: list[float]
-    lam: list[float]
-    details: dict[str, float]
-    validation_accuracy: list[float]
-    validation_losses: list[float]
-    sparsity_rate: float
-    seconds: float
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean validation accuracy of the tasks, percent."""
-        return float(np.mean(self.validation_accuracy))
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A model worth keeping: its state dict, that of the method, and the record, all of the same epoch."""
-
-    model: dict[str, Tensor]
-    method: dict[str, Tensor]
-    record: EpochRecord
-
-
-class RowRule:
-    """What a phase does to the rows of the sparse layers: nothing, where a rule says nothing else."""
-
-    def start_epoch(self) -> None:
-        """Called before every epoch."""
-
-    def after_step(self) -> None:
-        """Called after every optimizer step."""
-
-    def after_epoch(self, epochs: int, sparsity_weight: float, optimizer: torch.optim.Optimizer) -> None:
-        """Called after every epoch with the epochs of the phase done and the weight of Omega in what is minimised."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with one rule for the rows.
-
-    Attributes:
-        name: unique in a run.
-        iterations: of ``num_epochs`` epochs each.
-        sparsity: whether the sparsity objective is in play.
-        rule: what happens to the rows.
-        merit: the epoch with the greatest is kept; of equal ones the sparsest, the most accurate, the first.
-    """
-
-    name: str
-    iterations: int
-    sparsity: bool
-    rule: RowRule
-    merit: Callable[[EpochRecord], float] = lambda record: record.mean_accuracy
-
-
-class Observer:
-    """Told of the progress of a run; this one keeps quiet."""
-
-    def phase_starts(self, name: str, epochs: int, done: int) -> None:
-        """A phase of so many epochs starts, of which some were done before an interruption."""
-
-    def batch_ends(self, share: float) -> None:
-        """A batch is done; ``share`` of the epoch is behind."""
-
-    def epoch_ends(self, record: EpochRecord) -> None:
-        """An epoch is done."""
-
-    def message(self, text: str) -> None:
-        """Something the user should know."""
 
 
 def make_optimizer(
@@ -148,6 +61,7 @@ class Trainer:
         seed: of the order of the batches, their augmentation, and anything random in the network.
         observer: told of the progress.
         checkpoint: file that is written after every epoch and read by :meth:`resume`; None writes none.
+        checkpoint_batches: write it after so many batches of an epoch, too; None only after epochs.
 
     Attributes:
         members: whose networks are trained.
@@ -164,6 +78,7 @@ class Trainer:
         seed: int = 0,
         observer: Observer | None = None,
         checkpoint: Path | None = None,
+        checkpoint_batches: int | None = None,
     ) -> None:
         self.model = model
         self.method = method
@@ -172,13 +87,15 @@ class Trainer:
         self.parameters = parameters
         self.seed = seed
         self.observer = observer or Observer()
-        self.checkpoint = checkpoint
+        self._file = CheckpointFile(checkpoint) if checkpoint else None
+        self._checkpoint_batches = checkpoint_batches
         self.members: Sequence[Trainer] = (self,)
         self.failure: str | None = None
         self.history: list[EpochRecord] = []
         self.finished: dict[str, Snapshot] = {}
         self._best: Snapshot | None = None
-        self._interrupted: dict[str, Any] | None = None
+        self._interrupted: Checkpoint | None = None
+        self._inside: Inside | None = None
         self._first_infinite = torch.zeros_like(method.k)
 
     @property
@@ -201,6 +118,12 @@ class Trainer:
         """Epochs that are done, of all phases."""
         return max(len(member.history) for member in self.members)
 
+    @property
+    def seconds(self) -> float:
+        """That the epochs took so far, of one network."""
+        inside = self._interrupted and self._interrupted.inside
+        return sum(record.seconds for record in self.members[0].history) + (inside.seconds if inside else 0.0)
+
     def evaluate(self, data: Data) -> Evaluation:
         """Test the network on the tasks that are trained."""
         return evaluate(self.model, data, self.method.tasks, self.parameters.criterion)
@@ -219,7 +142,7 @@ class Trainer:
         name, sparsity = phases[0].name, phases[0].sparsity
         if not any(member._goes_on(name) for member in self.members):
             for member in self.members:
-                state = _copied(member.method.state_dict())
+                state = copied(member.method.state_dict())
                 member.method.start_phase(sparsity=sparsity)
                 member.method.load_state_dict(state)
             return
@@ -248,68 +171,55 @@ class Trainer:
                 break
 
     def resume(self) -> None:
-        """Read the checkpoint, if there is one; the next calls of :meth:`run` go on from there.
+        """Read the checkpoint, if there is one; the next calls of :meth:`run` go on from there, which is said.
 
-        One that is damaged falls back to the one before, which is said. The network keeps its initial weights until
-        then, which a phase's rule for the rows may depend on.
+        One that is damaged falls back to the one before, which is said, too. The network keeps its initial weights
+        until then, which a phase's rule for the rows may depend on.
 
         Raises:
             CheckpointError: if the checkpoint is damaged, or not of this network, method and version, and the one
                 before it, too.
         """
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return
-        try:
-            self._take_over(self.checkpoint)
-        except CheckpointError as error:
-            before = file_before(self.checkpoint)
-            if not before.exists():
-                raise
-            try:
-                self._take_over(before)
-            except CheckpointError:
-                raise error from None
-            self.observer.message(f"{error}; going on from the checkpoint before it, of epoch {self.epochs}")
+        if self._file and self._file.read(self._take_over, self.observer.message):
+            assert self._interrupted is not None
+            inside = self._interrupted.inside
+            within = f" and {inside.batch} batches of the next" if inside else ""
+            self.observer.message(f"going on after epoch {self.epochs}{within}")
 
-    def _take_over(self, checkpoint: Path) -> None:
-        """Read a checkpoint, or leave everything as it is."""
+    def _take_over(self, saved: Checkpoint) -> None:
+        """Take records over and keep the rest for later, or leave everything as it is."""
+        before = [(copied(member.model.state_dict()), copied(member.method.state_dict())) for member in self.members]
+        check_optimizer(saved.optimizer, self.make_optimizer())
         try:
-            saved = read_torch(checkpoint)
-        except UserError as error:
-            raise CheckpointError(str(error)) from error
-        before = [(_copied(member.model.state_dict()), _copied(member.method.state_dict())) for member in self.members]
-        try:
-            found = list(zip(self.members, saved["members"], strict=True))
-            records = [
-                (
-                    [EpochRecord(**row) for row in content["history"]],
-                    {name: _snapshot(snapshot) for name, snapshot in content["finished"].items()},
-                    content["failure"],
-                )
-                for _, content in found
-            ]
-            for member, content in found:
-                member.model.load_state_dict(content["model"])
-                member.method.load_state_dict(content["method"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            for member, state in zip(self.members, saved.members, strict=True):
+                found = [(state.model, state.method), *((kept.model, kept.method) for kept in state.snapshots)]
+                for model, method in reversed(found):  # all must fit; the last is the one to go on with
+                    member.model.load_state_dict(model)
+                    member.method.load_state_dict(method)
+        except Exception:
             for member, (_, method) in zip(self.members, before, strict=True):
                 member.method.load_state_dict(method)
-            raise CheckpointError(f"{checkpoint} is of another version, network or method: start anew") from error
+            raise
         finally:
             for member, (model, _) in zip(self.members, before, strict=True):
                 member.model.load_state_dict(model)
-        for member, (history, finished, failure) in zip(self.members, records, strict=True):
-            member.history, member.finished, member.failure = history, finished, failure
+        for member, state in zip(self.members, saved.members, strict=True):
+            member.history, member.finished, member.failure = state.history, state.finished, state.failure
         self._interrupted = saved
 
     def _epoch(self, phases: Sequence[Phase], rule: RowRule, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         """Train and validate; each member that goes on gets a record, or the reason why it cannot."""
-        started = time.perf_counter()
+        started = time.perf_counter() - (self._inside.seconds if self._inside else 0.0)
         iteration = epoch // self.parameters.num_epochs
         lr = self.parameters.lr * self.parameters.lr_sched_coef ** (iteration * self.parameters.LR_scheduler)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        f = self._train_epoch(rule, optimizer).view(len(self.members), -1)
+
+        def save(batch: int, sums: _Sums) -> None:
+            inside = Inside(batch, dict(vars(sums)), self._random_states(), time.perf_counter() - started)
+            self._save(phases[0].name, optimizer, epoch, inside)
+
+        f = self._train_epoch(rule, optimizer, save).view(len(self.members), -1)
         states = [member.method.state(values) for member, values in zip(self.members, f, strict=True)]
         rule.after_epoch(epoch + 1, self.method.sparsity_weight(), optimizer)
         number, validations = self.epochs + 1, self._validate()
@@ -352,31 +262,57 @@ class Trainer:
             f"{record.lr:g} in this epoch, for instance with --lr {self.parameters.lr / 2:g}"
         )
 
-    def _train_epoch(self, rule: RowRule, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One pass over the training data; returns the mean objectives, shape (m + 1,), or (members, m + 1)."""
-        f, total, counted, weight = (self._zeros() for _ in range(4))
+    def _train_epoch(
+        self, rule: RowRule, optimizer: torch.optim.Optimizer, save: Callable[[int, _Sums], None]
+    ) -> Tensor:
+        """One pass over the training data, or what is left of it; returns the mean objectives, of all members.
+
+        A request to end waits for the end of the batch, which ``save`` writes down.
+        """
+        sums = _Sums.zero(self._zeros())
         known: list[int] = []
-        infinite = self._zeros()  # of each objective the first batch in which it is, without a look at any
+        weight = self._zeros()
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
         for member in self.members:
             member.model.train()
             member.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
         rule.start_epoch()
-        for number, (images, labels) in enumerate(self._batches(), start=1):
-            optimizer.zero_grad()
-            f = self._backward(images, labels)
-            counts = [size(images), *self.method.counts]
-            if counts != known:  # a tensor made of numbers is a copy to the device
-                known, weight = counts, f.new_tensor(counts)
-            total, counted = total + f * weight, counted + weight
-            infinite = infinite.where((infinite > 0) | f.isfinite(), number)
-            optimizer.step()
-            rule.after_step()
-            self.observer.batch_ends(number / steps)
-        for member, first in zip(self.members, infinite.view(len(self.members), -1), strict=True):
+        batches, done = self._batches(), 0
+        if self._inside:
+            sums, done = _Sums(**self._inside.sums).to(self.device), self._skip(batches)
+        with held_back() as requests:
+            for number, (images, labels) in enumerate(batches, start=done + 1):
+                optimizer.zero_grad()
+                f = self._backward(images, labels)
+                counts = [size(images), *self.method.counts]
+                if counts != known:  # a tensor made of numbers is a copy to the device
+                    known, weight = counts, f.new_tensor(counts)
+                sums = sums.with_batch(f, weight, number)
+                optimizer.step()
+                rule.after_step()
+                self.observer.batch_ends(number / steps)
+                if requests.pending or number % (self._checkpoint_batches or steps + 1) == 0:
+                    save(number, sums)
+                requests.deliver()
+        for member, first in zip(self.members, sums.infinite.view(len(self.members), -1), strict=True):
             member._first_infinite = first
-        return torch.where(counted > 0, total / counted.clamp(min=1), f)  # without labels: what it was last
+        return sums.mean
+
+    def _skip(self, batches: Iterator[Batch]) -> int:
+        """Leave out the batches that were done before an interruption, with all that was random in them."""
+        assert self._inside is not None
+        inside, self._inside = self._inside, None
+        for _ in islice(batches, inside.batch):
+            pass
+        torch.set_rng_state(inside.random[0])
+        for state in inside.random[1:]:
+            torch.cuda.set_rng_state(state, self.device)
+        return inside.batch
+
+    def _random_states(self) -> list[Tensor]:
+        on_gpu = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return [torch.get_rng_state(), *on_gpu]
 
     def _zeros(self) -> Tensor:
         """As many zeros as there are objectives, of all members."""
@@ -397,7 +333,7 @@ class Trainer:
             return phase.merit(candidate), candidate.sparsity_rate, candidate.mean_accuracy
 
         if self._best is None or merit(record) > merit(self._best.record):
-            self._best = Snapshot(_copied(self.model.state_dict()), _copied(self.method.state_dict()), record)
+            self._best = Snapshot(copied(self.model.state_dict()), copied(self.method.state_dict()), record)
 
     def _goes_on(self, phase: str) -> bool:
         """Whether this network's training has not ended in a phase."""
@@ -415,51 +351,64 @@ class Trainer:
             return False
         return self.history[-1].epoch - self._best.record.epoch >= self.parameters.tol_epochs
 
-    def _save(self, phase: str, optimizer: torch.optim.Optimizer, epochs_done: int) -> None:
-        if self.checkpoint is None:
-            return
-        content = {
-            "phase": phase,
-            "epochs_done": epochs_done,
-            "optimizer": optimizer.state_dict(),
-            "members": [member._state() for member in self.members],
-        }
-        keep_before(self.checkpoint)
-        write_torch(self.checkpoint, content)
+    def _save(
+        self, phase: str, optimizer: torch.optim.Optimizer, epochs_done: int, inside: Inside | None = None
+    ) -> None:
+        if self._file is not None:
+            members = [member._state() for member in self.members]
+            self._file.write(Checkpoint(phase, epochs_done, optimizer.state_dict(), members, inside))
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> MemberState:
         """What a checkpoint holds of one network."""
-        return {
-            "model": self.model.state_dict(),
-            "method": self.method.state_dict(),
-            "best": _content(self._best) if self._best else None,
-            "finished": {name: _content(snapshot) for name, snapshot in self.finished.items()},
-            "history": [asdict(record) for record in self.history],
-            "failure": self.failure,
-        }
+        model, method = self.model.state_dict(), self.method.state_dict()
+        return MemberState(model, method, self._best, self.finished, self.history, self.failure)
 
     def _continue(self, phase: str, optimizer: torch.optim.Optimizer) -> int:
         """Take the state inside a phase over from the checkpoint; returns the epochs already done."""
         saved, self._interrupted = self._interrupted, None
         assert saved is not None
-        if saved["phase"] != phase:
+        if saved.phase != phase:
             return 0  # the interruption fell between two phases
-        for member, content in zip(self.members, saved["members"], strict=True):
-            member.model.load_state_dict(content["model"])
-            member.method.load_state_dict(content["method"])
-            member._best = _snapshot(content["best"]) if content["best"] else None
-        optimizer.load_state_dict(saved["optimizer"])
-        return int(saved["epochs_done"])
+        for member, state in zip(self.members, saved.members, strict=True):
+            member.model.load_state_dict(state.model)
+            member.method.load_state_dict(state.method)
+            member._best = state.best
+        optimizer.load_state_dict(saved.optimizer)
+        self._inside = saved.inside
+        return saved.epochs_done
 
 
-def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with tensors of its own: they may be parts of larger ones."""
-    return {name: value.clone() for name, value in state.items()}
+@dataclass(frozen=True)
+class _Sums:
+    """Over the batches of an epoch, of all objectives: (m + 1,), or of all members.
 
+    Attributes:
+        last: objectives of the last batch.
+        total: objectives times the numbers of labels they are means of.
+        counted: these numbers.
+        infinite: the first batch in which an objective was infinite or no number, without a look at any of them.
+    """
 
-def _content(snapshot: Snapshot) -> dict[str, Any]:
-    return {"model": snapshot.model, "method": snapshot.method, "record": asdict(snapshot.record)}
+    last: Tensor
+    total: Tensor
+    counted: Tensor
+    infinite: Tensor
 
+    @staticmethod
+    def zero(like: Tensor) -> _Sums:
+        """Before the first batch."""
+        return _Sums(*(torch.zeros_like(like) for _ in range(4)))
 
-def _snapshot(content: dict[str, Any]) -> Snapshot:
-    return Snapshot(content["model"], content["method"], EpochRecord(**content["record"]))
+    def to(self, device: torch.device) -> _Sums:
+        """The same on a device."""
+        return _Sums(*(value.to(device) for value in vars(self).values()))
+
+    def with_batch(self, f: Tensor, weight: Tensor, number: int) -> _Sums:
+        """After one more batch with objectives f, means of so many labels."""
+        infinite = self.infinite.where((self.infinite > 0) | f.isfinite(), number)
+        return _Sums(f, self.total + f * weight, self.counted + weight, infinite)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean objectives; where there are no labels what they were last."""
+        return torch.where(self.counted > 0, self.total / self.counted.clamp(min=1), self.last)

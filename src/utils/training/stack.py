@@ -16,8 +16,9 @@ from torch.func import functional_call
 from Data_loaders.batches import Inputs, Labels
 from src.utils.sparsity.rows import from_rows, to_rows, with_rows
 from src.utils.sparsity.sharing import RowPattern
-from src.utils.training.engine import Observer, Phase, RowRule, Trainer, make_optimizer
+from src.utils.training.engine import Trainer, make_optimizer
 from src.utils.training.evaluation import Evaluation, evaluate_each
+from src.utils.training.records import Observer, Phase, RowRule
 
 
 class StackTrainer(Trainer):
@@ -31,7 +32,7 @@ class StackTrainer(Trainer):
     Args:
         members: one trainer per preference vector, alike but for the numbers in it; they keep the records.
         observer: told of the progress; the members' own are told of their epochs.
-        checkpoint: as of a single trainer; it holds all members.
+        checkpoint, checkpoint_batches: as of a single trainer; a checkpoint holds all members.
 
     Attributes:
         networks: weights and buffers of all networks by name, (members, ...).
@@ -41,7 +42,12 @@ class StackTrainer(Trainer):
     """
 
     def __init__(
-        self, members: Sequence[Trainer], *, observer: Observer | None = None, checkpoint: Path | None = None
+        self,
+        members: Sequence[Trainer],
+        *,
+        observer: Observer | None = None,
+        checkpoint: Path | None = None,
+        checkpoint_batches: int | None = None,
     ) -> None:
         first = members[0]
         if len({tuple(value > 0 for value in member.parameters.w[1:]) for member in members}) > 1:
@@ -54,6 +60,7 @@ class StackTrainer(Trainer):
             seed=first.seed,
             observer=observer,
             checkpoint=checkpoint,
+            checkpoint_batches=checkpoint_batches,
         )
         self.members = members
         self.networks = side_by_side([member.model for member in members])

@@ -15,9 +15,10 @@ from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, with_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
-from src.utils.training.engine import EpochRecord, Phase, RowRule, Snapshot, Trainer
+from src.utils.training.engine import Trainer
 from src.utils.training.normalisation import set_units, units_of
 from src.utils.training.parameters import Mode, TrainingParameters
+from src.utils.training.records import EpochRecord, Phase, RowRule, Snapshot
 from src.utils.training.sparse_layers import growl_thetas, sparse_layers
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
