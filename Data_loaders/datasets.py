@@ -17,7 +17,7 @@ from src.utils.errors import UserError
 from src.utils.files import read_npz, write_npz
 from src.utils.tasks import Task, classifications
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def cached_arrays(
     compose: Callable[[], dict[str, np.ndarray]],
     warn: Callable[[str], None],
 ) -> dict[str, np.ndarray]:
-    """Composed arrays from the cache file, composed anew if it is missing, damaged or of another recipe.
+    """Composed arrays from the cache file, composed anew if it is missing, altered or of another recipe.
 
     Args:
-        path: the ``.npz`` file; the recipe is stored inside as JSON.
+        path: the ``.npz`` file; the recipe is stored inside as JSON, and the checksum of the arrays.
         recipe: everything the arrays depend on; compared as a whole.
         compose: makes the arrays.
         warn: told when the cache cannot be written; the arrays are returned all the same.
@@ -104,11 +104,18 @@ def cached_arrays(
             found = read_npz(path)
         except UserError:
             found = {}  # a damaged cache is made anew
-        if "recipe" in found and str(found.pop("recipe")) == wanted:
+        noted = [str(found.pop(name, "")) for name in ("recipe", "checksum")]
+        if noted == [wanted, _checksum_of(found)]:
             return found
     arrays = compose()
     try:
-        write_npz(path, {**arrays, "recipe": np.array(wanted)})
+        write_npz(path, {**arrays, "recipe": np.array(wanted), "checksum": np.array(_checksum_of(arrays))})
     except UserError as error:
         warn(f"the composed data are not cached: {error}")
     return arrays
+
+
+def _checksum_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """Of named arrays."""
+    names = sorted(arrays)
+    return " ".join([*names, checksum(*(arrays[name] for name in names))])

@@ -68,9 +68,13 @@ def load_mnist(folder: Path) -> Source:
         for split in ("train", "t10k")
         for kind in ("images-idx3", "labels-idx1")
     ]
-    for images in (parts[0], parts[2]):
-        if images.shape[1:] != (28, 28):
-            raise UserError(f"the MNIST images in {raw} have shape {images.shape}; allowed: (N, 28, 28)")
+    for images, labels in (parts[:2], parts[2:]):
+        if images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+            raise UserError(
+                f"the MNIST images in {raw} are {images.dtype} of shape {images.shape}; allowed: uint8, (N, 28, 28)"
+            )
+        if labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < len(DIGIT_CLASSES)):
+            raise UserError(f"the MNIST labels in {raw} have shape {labels.shape}; allowed: (N,), from 0 to 9")
     return make_source("MNIST", *parts)
 
 

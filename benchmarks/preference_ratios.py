@@ -24,7 +24,7 @@ from src.utils.files import write_csv
 from src.utils.report.console import show_files
 from src.utils.report.style import save
 from src.utils.runs.config import HISTORY
-from src.utils.runs.results import read_history
+from src.utils.runs.history import read_history
 from src.utils.study.sweep import Point
 
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))

@@ -22,7 +22,7 @@ from src.utils.files import write_csv
 from src.utils.report.console import show_files
 from src.utils.report.style import save
 from src.utils.runs.config import HISTORY
-from src.utils.runs.results import read_history
+from src.utils.runs.history import read_history
 from src.utils.study.sweep import Point
 
 K0 = (1e-4, 3e-4, 1e-3, 1e-2, 1e-1)

@@ -202,8 +202,8 @@ def test_damaged_mnist_files_are_a_user_error(mnist_folder: Path, kind: str, nam
 
 
 OTHER_DIGITS: dict[str, tuple[str, np.ndarray, str]] = {
-    "smaller images": ("train-images-idx3-ubyte", np.ones((12, 20, 20)), "allowed: (N, 28, 28)"),
-    "images of one column": ("t10k-images-idx3-ubyte", np.ones((12, 28, 1)), "allowed: (N, 28, 28)"),
+    "smaller images": ("train-images-idx3-ubyte", np.ones((12, 20, 20)), "allowed: uint8, (N, 28, 28)"),
+    "images of one column": ("t10k-images-idx3-ubyte", np.ones((12, 28, 1)), "allowed: uint8, (N, 28, 28)"),
     "fewer labels": ("train-labels-idx1-ubyte", np.arange(7), "12 training images but 7 labels"),
     "fewer images": ("t10k-images-idx3-ubyte", np.ones((5, 28, 28)), "5 test images but 12 labels"),
 }

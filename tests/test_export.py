@@ -21,13 +21,14 @@ from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import Splits, normalise
 from src.models.exported import WIDTH, RawImages, for_runtime
 from src.models.registry import Architecture, save_model
+from src.utils.checked import to_plain
 from src.utils.deployment.inputs import Inputs
 from src.utils.deployment.onnx import OnnxNetwork, export
 from src.utils.deployment.predict import predict
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.sparsity.compress import compress
-from tests.conftest import CPU, one_line, quiet
+from tests.conftest import CPU, one_line, quiet, short
 from tests.test_compress import TOLERANCE, Maker, outputs, sparse_mdmtn
 from tests.test_scripts import run
 
@@ -57,7 +58,7 @@ def models(
     images = {name: value for name, value in asdict(inputs_of(digits)).items() if name != "task_names"}
     results = {"dataset": "MultiDigits", "task": None, "data_seed": 0, "task_names": list(digits.task_names)}
     for name, network in networks.items():
-        save_model(folder / f"{name}.pth", network, MDMTN_MM, {"skip_layer": 1}, {**results, "images": images})  # type: ignore[arg-type]
+        save_model(folder / f"{name}.pth", network, MDMTN_MM, to_plain(short()), {**results, "images": images})  # type: ignore[arg-type]
     return {name: folder / f"{name}.pth" for name in networks}
 
 
@@ -153,7 +154,7 @@ def test_what_is_no_picture_and_who_takes_none_is_refused(
         with pytest.raises(UserError, match=text) as error:
             predict(models["dense"], [path])
         assert str(path) in one_line(error)
-    save_model(tmp_path / "own.pth", networks["compressed"], MDMTN_MM, {}, {"images": None})  # type: ignore[arg-type]
+    save_model(tmp_path / "own.pth", networks["compressed"], MDMTN_MM, {}, {"images": None, "task_names": ["a", "b"]})  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"own\.pth does not say what images it takes") as error:
         predict(tmp_path / "own.pth", pictures)
     one_line(error)
@@ -270,4 +271,4 @@ def test_the_command_exports_and_refuses_what_is_damaged(
     assert str(target) in screen
     target.write_bytes(target.read_bytes()[:2000])
     assert run(monkeypatch, "Train_and_Test.py", "predict", str(target), str(pictures[0])) == 2
-    assert capsys.readouterr().err.startswith(f"error: {target} cannot be read: it is damaged or no network")
+    assert capsys.readouterr().err.startswith(f"error: {target} cannot be read: it is damaged, or no network")

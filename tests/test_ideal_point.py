@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.utils.runs.results import read_history
+from src.utils.runs.history import read_history
 from tests.test_scripts import run as run_script
 
 SHORT = ("--demo", "--quiet", "--max_iter", "1", "--num_epochs", "2", "--num_batchEpoch", "4")

@@ -22,7 +22,7 @@ from src.utils.training.engine import Trainer
 from src.utils.training.methods import make_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.two_phase import train
-from tests.conftest import CPU
+from tests.conftest import CPU, quiet
 from tests.test_scripts import run as run_script
 
 SIZE = 100.0
@@ -122,7 +122,7 @@ def test_the_terms_are_those_of_the_losses_in_their_units() -> None:
 def test_a_range_without_ends_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         parameters = TrainingParameters(w=(0.0, 0.5, 0.5), **values)
-        check_problem(own_problem("pair", network_at(0.5), convex_pair(), TASKS), parameters)
+        check_problem(own_problem("pair", network_at(0.5), convex_pair(), TASKS), parameters, quiet)
 
 
 def test_a_start_at_the_reference_point_is_refused() -> None:

@@ -255,7 +255,7 @@ def test_the_diagram_is_that_of_the_network(name: str, tasks: int, drawn: list[F
     network = Architecture(name, "MultiMnist", (10, 7, 5, 4, 3, 2)[:tasks]).build()
     layer = "stages.1.0" if name == "MTAN" else "trunk.3"
     names, counts = [f"task {task}" for task in range(tasks)], {layer: RowCounts(10, 7, 7, 7)}
-    assert diagram.kind_of(network.state_dict()) == ("STL" if name == "HPS" and tasks == 1 else name)
+    assert diagram.kind_of(network.state_dict(), tasks) == ("STL" if name == "HPS" and tasks == 1 else name)
     diagram.draw_diagram(tmp_path / "d.png", network.state_dict(), names, counts, "what")
     shown = diagram_texts(drawn[0])
     assert {"convolution 1 × 10, 5×5", "convolution 10 × 20, 5×5", "linear 50 × 10"} <= set(shown)
@@ -278,7 +278,8 @@ def test_the_diagram_of_ones_own_network_shows_its_alphas(drawn: list[Figure], t
     assert {"12 numbers", "linear 12 × 8", "... 5 more layers ..."} <= set(shown)
     assert [text.rpartition("= ")[2] for text in shown if "alpha" in text] == ["0.75", "-0.25"]
     assert "MDMTN" in drawn[0].get_suptitle()
-    assert diagram.kind_of({"body.0.weight": torch.zeros(2, 2)}) is None
+    assert diagram.kind_of({"body.0.weight": torch.zeros(2, 2)}, 1) is None
+    assert diagram.kind_of({**network.state_dict(), "alphas": torch.zeros(2, 2)}, 1) is None
 
 
 def test_pictures_are_written_as_pdf_too(tmp_path: Path) -> None:

@@ -34,19 +34,10 @@ from src.utils.report.run import draw_history, draw_rows, draw_run, draw_samples
 from src.utils.report.study_report import report_study
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.runs.config import HISTORY, MODEL, RESULTS, SAMPLES, START, Run, RunConfig
-from src.utils.runs.results import (
-    RATES,
-    Results,
-    Samples,
-    read_history,
-    read_results,
-    read_samples,
-    samples_of,
-    write_history,
-    write_results,
-    write_samples,
-)
+from src.utils.runs.history import read_history, write_history
+from src.utils.runs.results import RATES, Results, read_results, write_results
 from src.utils.runs.run import train_run
+from src.utils.runs.samples import Samples, read_samples, samples_of, write_samples
 from src.utils.sparsity.metrics import RowCounts, total
 from src.utils.study.compare import Comparison, compare
 from src.utils.study.pareto import hypervolume, non_dominated, reference_point

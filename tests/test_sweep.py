@@ -23,7 +23,8 @@ from src.models.registry import load_model
 from src.utils.errors import CheckpointError, InUseError, UserError
 from src.utils.files import read_torch, write_torch
 from src.utils.runs.config import Run, RunConfig
-from src.utils.runs.results import Results, read_history, read_results
+from src.utils.runs.history import read_history
+from src.utils.runs.results import Results, read_results
 from src.utils.runs.run import start_or_go_on, train_run
 from src.utils.study.preference_vectors import preference_family, two_task_family
 from src.utils.study.repeat import repeat, statistics_of

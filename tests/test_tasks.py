@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from Data_loaders.loaders import Splits, TaskData
+from src.models.hps import HPS
 from src.utils.errors import UserError
 from src.utils.runs.own import own_problem
 from src.utils.runs.problem import check_problem
@@ -28,7 +29,7 @@ from src.utils.training.losses import task_labels
 from src.utils.training.methods import make_method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.two_phase import train
-from tests.conftest import CPU, one_line
+from tests.conftest import CPU, one_line, quiet
 from tests.mixed_problem import TASKS, changed_labels, mixed_data, mixed_network, mixed_parameters, with_labels
 from Train_and_Test import train_and_test
 
@@ -328,10 +329,49 @@ def test_labels_by_name_are_the_same_as_in_order() -> None:
     named = with_labels(DATA, lambda part: dict(zip(("kind", "sign", "mass"), part.labels, strict=True)))
     found = [evaluate(mixed_network(), splits.validation, TASKS) for splits in (DATA, named)]
     assert found[0] == found[1]
-    check_problem(own_problem("named", mixed_network(), named, TASKS), mixed_parameters())
+    check_problem(own_problem("named", mixed_network(), named, TASKS), mixed_parameters(), quiet)
 
 
 def test_a_loss_sees_nothing_of_what_is_missing() -> None:
     found = task_labels(TASKS[2], torch.zeros(3, 1), torch.tensor([1.0, NAN, 2.0]))
     assert found.targets.tolist() == [1.0, 2.0]
     assert found.count == 2
+
+
+def test_a_class_that_no_training_label_has_is_said() -> None:
+    known = with_labels(DATA, lambda part: (part.labels[0].clamp(max=1), *part.labels[1:]))
+    said: list[str] = []
+    check_problem(own_problem("few", mixed_network(), known, TASKS), mixed_parameters(), said.append)
+    assert said == ["no training label of kind is of class 2: the network cannot learn it"]
+
+
+def normalising_network() -> HPS:
+    network = mixed_network()
+    return HPS(torch.nn.Sequential(network.trunk, torch.nn.BatchNorm1d(16)), network.heads)
+
+
+@pytest.mark.parametrize(("batch_size", "num_batches", "good"), [(40, None, True), (239, None, False), (239, 1, True)])
+def test_a_last_batch_of_one_sample_is_refused_where_it_cannot_be_normalised(
+    batch_size: int, num_batches: int | None, good: bool
+) -> None:
+    parameters = mixed_parameters(batch_size=batch_size, num_batchEpoch=num_batches)
+    assert len(DATA.train) == 240
+    check_problem(own_problem("plain", mixed_network(), DATA, TASKS), parameters, quiet)
+    problem = own_problem("normalised", normalising_network(), DATA, TASKS)
+    if good:
+        check_problem(problem, parameters, quiet)
+    else:
+        with pytest.raises(UserError, match="batch_size is 239; allowed for 240 training images: one that") as error:
+            check_problem(problem, parameters, quiet)
+        one_line(error)
+
+
+def test_validation_data_of_one_sample_are_enough(tmp_path: Path) -> None:
+    data = mixed_data(missing=0)
+    one = TaskData(data.validation.images[:1], tuple(part[:1] for part in data.validation.labels))
+    classes = (Task("kind", "classification", 3),)
+    train_data, validation, test = (TaskData(part.images, (part.labels[0],)) for part in (data.train, one, data.test))
+    single = Splits(train_data, validation, test)
+    parameters = mixed_parameters(w=(0.05, 0.95), max_iter_search=1, max_iter_retrain=1, num_epochs=1)
+    found = train_and_test(mixed_network(outputs=(3,)), single, parameters, tasks=classes, output_dir=str(tmp_path))
+    assert found.validation_accuracy in ((0.0,), (100.0,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -68,6 +69,8 @@ def _merge(x: Tensor, first: Tensor, rest: Tensor, target: Tensor) -> Tensor:
 def _constant(x: Tensor, value: Tensor, size: Sequence[int]) -> Tensor:
     return value.view(-1, *(1 for _ in size)).expand(x.shape[0], -1, *size)
 
+
+MOST_SIZE, MOST_PIXELS = 2**16, 2**22
 
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 
@@ -187,6 +190,9 @@ class CompactNetwork(MultiTaskNetwork):
     @torch.no_grad()
     def _check_shapes(self) -> None:
         """Run it once on an image of zeros."""
+        shape = self.program.input_shape
+        if not shape or min(shape) < 1 or math.prod(shape) > MOST_PIXELS:
+            raise UserError(f"the compressed network reads inputs of shape {shape}; allowed: {MOST_PIXELS} numbers")
         try:
             outputs = self(self._zeros())
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
@@ -201,6 +207,8 @@ def _check_step(step: Step, modules: nn.ModuleDict) -> None:
     if not step.name.isidentifier() or hasattr(nn.ModuleDict, step.name):
         raise UserError(f"step {step.name!r} of the program has a name that is not allowed")
     operation = OPERATIONS[step.op]
+    if not all(_is_size(value) for value in step.options.values()):
+        raise UserError(f"step {step.name} ({step.op}) has options that are no sizes: compress the network again")
     if operation.inputs not in (None, len(step.inputs)) or not step.inputs:
         raise UserError(f"step {step.name} ({step.op}) reads {len(step.inputs)} values; allowed: {operation.inputs}")
     if set(step.options) != set(operation.options):
@@ -209,6 +217,13 @@ def _check_step(step: Step, modules: nn.ModuleDict) -> None:
         )
     if step.op == "module" and step.name not in modules:
         raise UserError(f"step {step.name} needs a layer that no file holds: compress the network again")
+
+
+def _is_size(value: Any) -> bool:
+    """Whether an option is a finite number, or some, that no network is too small for."""
+    if isinstance(value, tuple | list):
+        return len(value) <= 4 and all(isinstance(part, int) and 0 <= part <= MOST_SIZE for part in value)
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) <= MOST_SIZE
 
 
 def _holder(step: Step, tensors: Mapping[str, Tensor]) -> nn.Module:

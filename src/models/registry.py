@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
+
 from src.models.backbones import BACKBONES, Backbone
 from src.models.compact import CompactNetwork
 from src.models.hps import HPS
@@ -38,6 +40,7 @@ ARCHITECTURES: Mapping[str, Callable[[Backbone, Sequence[int]], MultiTaskNetwork
 )
 
 FORMAT_VERSION = 1
+MOST_OUTPUTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,63 @@ def save_model(
     write_torch(path, content)
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """What a file of :func:`save_model` holds, without the network.
+
+    Attributes:
+        architecture: what the network is built from.
+        parameters, results: of its training.
+        state_dict: its weights and buffers, all finite, by name.
+        program: of a compressed network.
+    """
+
+    architecture: Architecture
+    parameters: dict[str, Any]
+    results: dict[str, Any]
+    state_dict: dict[str, Tensor]
+    program: Any
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read a file of :func:`save_model`; no code in it is run.
+
+    Raises:
+        UserError: if the file is missing, damaged or of another version, or its numbers are not finite.
+    """
+    content = read_torch(path)
+    missing = {"format_version", "architecture", "parameters", "results", "state_dict"} - set(content)
+    if missing or content["format_version"] != FORMAT_VERSION:
+        raise UserError(f"{path} is no model file of format version {FORMAT_VERSION}: train the model again")
+    for name in ("parameters", "results", "state_dict"):
+        if not isinstance(content[name], dict) or not all(isinstance(key, str) for key in content[name]):
+            raise UserError(f"{path} is damaged, its {name} are none: train the model again")
+    state = content["state_dict"]
+    bad = [key for key, value in state.items() if not isinstance(value, Tensor) or not bool(value.isfinite().all())]
+    if bad:
+        raise UserError(f"{path} is damaged, {bad[0]} is no tensor of finite numbers: train the model again")
+    return ModelFile(
+        _architecture(path, content["architecture"]),
+        content["parameters"],
+        content["results"],
+        state,
+        content.get("program"),
+    )
+
+
+def _architecture(path: Path, content: Any) -> Architecture:
+    try:
+        found = Architecture(**{**content, "num_outs": tuple(content["num_outs"])})
+    except (TypeError, LookupError) as error:
+        raise UserError(f"{path} does not say what its network is built from: train the model again") from error
+    outs = all(isinstance(count, int) and 1 <= count <= MOST_OUTPUTS for count in found.num_outs)
+    if not outs or not all(isinstance(value, str) for value in (found.name, found.backbone)):
+        raise UserError(f"{path} does not say what its network is built from: train the model again")
+    if not 1 <= len(found.num_outs) <= MOST_OUTPUTS:
+        raise UserError(f"{path} is of {len(found.num_outs)} tasks; allowed: 1 to {MOST_OUTPUTS}")
+    return found
+
+
 def load_model(path: Path, expected: Architecture | None = None, network: MultiTaskNetwork | None = None) -> SavedModel:
     """Read a file of :func:`save_model`; no code in it is run. The network is in evaluation mode.
 
@@ -118,36 +178,26 @@ def load_model(path: Path, expected: Architecture | None = None, network: MultiT
     Raises:
         UserError: if the file is missing, damaged, of another version or of another architecture.
     """
-    content = read_torch(path)
-    missing = {"format_version", "architecture", "parameters", "results", "state_dict"} - set(content)
-    if missing or content["format_version"] != FORMAT_VERSION:
-        raise UserError(f"{path} is no model file of format version {FORMAT_VERSION}: train the model again")
-    try:
-        found = Architecture(**{**content["architecture"], "num_outs": tuple(content["architecture"]["num_outs"])})
-    except (TypeError, LookupError) as error:
-        raise UserError(f"{path} does not say what its network is built from: train the model again") from error
+    file = read_model_file(path)
+    found = file.architecture
     if expected is not None and found != expected:
         raise UserError(f"{path} holds {_described(found)}; wanted: {_described(expected)}")
     if found.name == OWN and network is None:
         raise UserError(f"{path} holds a network of one's own: build it and pass it as network")
     if found.name == COMPRESSED:
-        compact = _compact(path, content)
-        return SavedModel(compact, found, content["parameters"], content["results"])
+        return SavedModel(_compact(path, file), found, file.parameters, file.results)
     network = network or found.build()
     try:
-        network.load_state_dict(content["state_dict"])
+        network.load_state_dict(file.state_dict)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path} does not fit {_described(found)}: train the model again") from error
-    return SavedModel(network.eval(), found, content["parameters"], content["results"])
+    return SavedModel(network.eval(), found, file.parameters, file.results)
 
 
-def _compact(path: Path, content: Mapping[str, Any]) -> CompactNetwork:
-    state = content["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        raise UserError(f"{path} has no state dict: compress the network again")
+def _compact(path: Path, file: ModelFile) -> CompactNetwork:
+    state = {name.removeprefix("tensors."): tensor for name, tensor in file.state_dict.items()}
     try:
-        program = Program.from_plain(content.get("program"))
-        return CompactNetwork(program, {name.removeprefix("tensors."): tensor for name, tensor in state.items()})
+        return CompactNetwork(Program.from_plain(file.program), state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 

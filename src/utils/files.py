@@ -9,6 +9,7 @@ import csv
 import glob
 import io
 import json
+import math
 import os
 import pickle
 import struct
@@ -16,7 +17,7 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any, cast
@@ -25,10 +26,13 @@ import numpy as np
 
 from src.utils.errors import UserError
 
+MOST_JSON = 2**26  # bytes of a file of texts; the largest of this program have a hundredth of it
+MOST_UNPACKED = 100  # times the size of an .npz file that its arrays may have: images have some 20 times, a trap 1,000
+
 # What the readers of numpy and torch raise for files that are cut off, altered or of another kind.
 _DAMAGED = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error),
-    *(RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, MemoryError, OverflowError),
     *(TokenError, SyntaxError),  # numpy reads the header of an array as Python
 )
 
@@ -103,7 +107,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as indented JSON; a NaN or infinity becomes ``null`` (JSON has neither)."""
-    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -180,11 +184,36 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: {existing} is not a folder you may write to; see --output-dir")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of :func:`write_json`.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or holds anything else.
+    """
+    if path.stat().st_size > MOST_JSON:
+        raise ValueError(f"{path} has more than {MOST_JSON} bytes")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}")
+    return content
+
+
 def read_torch(path: Path) -> dict[str, Any]:
-    """Read a file of :func:`write_torch`; tensors land on the CPU and no code in the file is run."""
+    """Read a file of :func:`write_torch`; tensors land on the CPU and no code in the file is run.
+
+    torch does not compare the checksums of the tensors in the file; that is done first. Nor does it see that a few
+    numbers are to be repeated as a tensor that no memory can hold.
+
+    Raises:
+        UserError: if it is missing, altered, or was not written by this program.
+    """
     import torch
 
     try:
+        _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of the pickle protocol before it fails
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -194,12 +223,43 @@ def read_torch(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: it is damaged or was not written by this program") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} was not written by this program: it holds a {type(content).__name__}")
+    size = path.stat().st_size
+    if any(tensor.layout != torch.strided or tensor.nbytes > size for tensor in _tensors(content)):
+        raise UserError(f"{path} was not written by this program: it holds tensors that are larger than the file")
     return content
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that is packed, or with another checksum of a part than it says."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+        if packed or sum(part.file_size for part in parts) > path.stat().st_size or archive.testzip() is not None:
+            raise zipfile.BadZipFile(f"{path} is altered")
+
+
+def _tensors(content: Any) -> Iterator[Any]:
+    """All tensors in plain values."""
+    import torch
+
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _tensors(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _tensors(value)
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an ``.npz`` file (``allow_pickle=False``)."""
+    """Read all arrays of an ``.npz`` file (``allow_pickle=False``), whose sizes are checked first.
+
+    Raises:
+        UserError: if it is missing, altered or something else.
+    """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
@@ -211,11 +271,27 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _finite(value: Any) -> Any:
+def _check_sizes(path: Path) -> None:
+    """Refuse arrays that say to be larger than what the file holds of them, before there is memory for them."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if sum(part.file_size for part in parts) > MOST_UNPACKED * path.stat().st_size:
+            raise zipfile.BadZipFile(f"{path} holds more than {MOST_UNPACKED} times its size")
+        for part in parts:
+            with archive.open(part) as file:
+                major, minor = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                if dtype.hasobject or math.prod(shape) * dtype.itemsize != part.file_size - file.tell():
+                    raise ValueError(f"{path} holds no array of version {major}.{minor} in {part.filename}")
+
+
+def finite(value: Any) -> Any:
+    """Plain values with None for a NaN or infinity."""
     if isinstance(value, float) and not np.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -18,7 +18,7 @@ from src.utils.files import check_writable
 from src.utils.report.run import draw_samples
 from src.utils.report.style import pictures_as
 from src.utils.runs.config import ROOT
-from src.utils.runs.results import samples_of
+from src.utils.runs.samples import samples_of
 
 
 def main(description: str | None, arguments: Sequence[str] | None = None) -> int:

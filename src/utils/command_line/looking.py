@@ -32,6 +32,8 @@ from src.utils.runs.compression import compress_trained, images_to_compare
 from src.utils.runs.config import ROOT, RunConfig, compressed_file
 from src.utils.runs.own import OwnProblem
 from src.utils.runs.problem import architecture_for, load_dataset, positions_in, torch_device
+from src.utils.runs.results import trained_with
+from src.utils.runs.schema import part_of_results
 from src.utils.sparsity.figures import SECONDS
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.sparsity.rows import with_rows
@@ -55,10 +57,11 @@ class _Known:
 def test_model(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] | None = None) -> None:
     """Test a saved model on the test data of its data set, where the flags ``places`` say, or of the user's own."""
     known = _known(path, places, own)
-    network, criterion = known.saved.network, str(known.saved.parameters.get("criterion", "cross_entropy"))
+    network, parameters = known.saved.network, trained_with(path, known.saved.parameters)
     layers = {} if isinstance(network, CompactNetwork) else network.growl_layers(known.skip_layer)
     test, validation = (
-        evaluate(network, data, known.tasks, criterion) for data in (known.splits.test, known.splits.validation)
+        evaluate(network, data, known.tasks, parameters.criterion)
+        for data in (known.splits.test, known.splits.validation)
     )
     names = [task.name for task in known.tasks]
     what = "accuracy" if all(task.usual for task in known.tasks) else "score"
@@ -66,7 +69,7 @@ def test_model(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProbl
     if what == "score":
         show_metrics(dict(zip(names, test.metrics, strict=True)))
     if layers:
-        channels = known.saved.parameters.get("row_groups") == "channel"
+        channels = parameters.row_groups == "channel"
         positions = positions_in(network, known.splits.test) if channels else {}
         weights = {name: with_rows(layer.weight, positions.get(name, 1)) for name, layer in layers.items()}
         show_rows(total(count_layers(weights).values()))
@@ -111,11 +114,12 @@ def _known(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] 
 def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, SkipLayer]:
     """The configuration that names the model's data, and its ``skip_layer``."""
     try:
-        data = {name: saved.results[name] for name in ("dataset", "task", "data_seed")}
-        names = {"script": "test", "architecture": saved.architecture.name}
-        return from_plain(RunConfig, {**names, **data, **places}), saved.parameters["skip_layer"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not say what it was trained on ({error}): train the model again") from error
+        data = part_of_results(saved.results, "dataset", "task", "data_seed")
+    except ValueError as error:
+        raise UserError(f"{path} does not say what it was trained on: train the model again") from error
+    names = {"script": "test", "architecture": saved.architecture.name}
+    config = from_plain(RunConfig, {**names, **data, **places})
+    return config, trained_with(path, saved.parameters).skip_layer
 
 
 def compare_folders(folders: list[Path], name: str, output_dir: str | None, options: CompareOptions) -> None:

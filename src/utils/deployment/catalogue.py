@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from src.models.backbones import BACKBONES
 from src.models.compact import CompactNetwork
 from src.models.registry import SavedModel, load_model
 from src.utils.errors import UserError
+from src.utils.files import finite
 from src.utils.runs.config import RESULTS, RunConfig, weights_checksum
-from src.utils.runs.results import Accuracies
+from src.utils.runs.results import Accuracies, numbers
+from src.utils.runs.schema import part_of_results
 from src.utils.sparsity.figures import Figures, figures
 
 SECONDS = 0.05  # of measuring the latency of a model at a batch size
@@ -127,25 +129,24 @@ def _files(config: RunConfig) -> Iterator[Path]:
 
 
 def _entry(path: Path, saved: SavedModel) -> Entry:
-    compressed = isinstance(saved.network, CompactNetwork)
-    results: Mapping[str, Any] = saved.results
+    texts, lists = ("architecture", "dataset"), ("task_names", "k", "validation_accuracy", "test_accuracy")
     try:
-        return Entry(
-            path,
-            str(results["architecture"]),
-            compressed,
-            str(results["dataset"]),
-            tuple(results["task_names"]),
-            tuple(results["k"]),
-            int(results["seed"]),
-            tuple(results["validation_accuracy"]),
-            tuple(results["test_accuracy"]),
-            float(results["sparsity_rate"]),
-            figures(saved.network, torch.zeros(1, *_input_shape(saved)), SECONDS),
-            "score" if "test_scores" in results else "accuracy",
-        )
-    except (LookupError, TypeError, ValueError) as error:
+        found = part_of_results(finite(saved.results), *texts, *lists, "seed", "sparsity_rate")
+    except ValueError as error:
         raise UserError(f"{path} does not say what it reached: train the model again") from error
+    if len({len(found[name]) for name in lists if name != "k"} | {len(found["k"]) - 1}) > 1:
+        raise UserError(f"{path} does not say what each of its tasks reached: train the model again")
+    return Entry(
+        path=path,
+        compressed=isinstance(saved.network, CompactNetwork),
+        **{name: found[name] for name in (*texts, "seed", "sparsity_rate")},
+        task_names=tuple(found["task_names"]),
+        k=tuple(found["k"]),
+        validation_accuracy=numbers(found["validation_accuracy"]),
+        test_accuracy=numbers(found["test_accuracy"]),
+        figures=figures(saved.network, torch.zeros(1, *_input_shape(saved)), SECONDS),
+        score_name="score" if "test_scores" in saved.results else "accuracy",
+    )
 
 
 def _input_shape(saved: SavedModel) -> tuple[int, ...]:

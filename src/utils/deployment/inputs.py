@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from src.utils.errors import UserError
+from src.utils.files import finite
+from src.utils.runs.schema import part_of_results
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,13 @@ class Inputs:
         Raises:
             UserError: if they do not say it, as those of a user's own tensors.
         """
-        images = results.get("images")
-        if not images:
+        try:
+            found = part_of_results(finite(results), "images", "task_names")
+        except ValueError as error:
+            raise UserError(f"{path} does not say what images it takes: train the model again") from error
+        if not found["images"]:
             raise UserError(f"{path} does not say what images it takes: train the model on a data set by its name")
-        return _inputs({**images, "task_names": results["task_names"]})
+        return _inputs({**found["images"], "task_names": found["task_names"]})
 
     def as_text(self) -> str:
         """For the metadata of a file."""

@@ -6,6 +6,7 @@ The packages of requirements-export.txt are imported where they are needed: the 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import tempfile
@@ -29,7 +30,7 @@ from src.utils.files import write_bytes
 from src.utils.sparsity.figures import BATCH_SIZES, SECONDS, latency_ms
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-SUFFIX, INPUT, KEY = ".onnx", "images", "mdmtn"
+SUFFIX, INPUT, KEY, SEAL = ".onnx", "images", "mdmtn", b"mdmtn_sha256"
 TOLERANCE = 1e-4  # of the largest logit
 CHUNK = 500
 ROUNDED = ("MatMul", "Gather")
@@ -75,16 +76,17 @@ class OnnxNetwork:
 
     def __init__(self, content: bytes, path: Path) -> None:
         runtime = _needed("onnxruntime")
+        if not _is_sealed(content):
+            raise UserError(f"{path} cannot be read: it is damaged, or no network that this program has exported")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        errors = runtime.capi.onnxruntime_pybind11_state
-        broken = tuple(getattr(errors, name) for name in ("InvalidProtobuf", "InvalidGraph", "Fail", "InvalidArgument"))
         try:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except (*broken, errors.NotImplemented, RuntimeError) as error:
-            raise UserError(f"{path} cannot be read: it is damaged or no network in the format ONNX") from error
+        except (*_broken(runtime), RuntimeError) as error:
+            raise UserError(f"{path} cannot be read: it is damaged, or no network in the format ONNX") from error
         self.inputs = Inputs.of_text(path, self._session.get_modelmeta().custom_metadata_map.get(KEY, ""))
+        self._path, self._broken = path, _broken(runtime)
 
     @staticmethod
     def read(path: Path) -> OnnxNetwork:
@@ -100,8 +102,19 @@ class OnnxNetwork:
         return OnnxNetwork(content, path)
 
     def __call__(self, images: NDArray[np.uint8]) -> Logits:
-        """Logits per task, (N, classes), for images (N, H, W) or (N, H, W, 3)."""
-        return list(self._session.run(None, {INPUT: images}))
+        """Logits per task, (N, classes), for images (N, H, W) or (N, H, W, 3).
+
+        Raises:
+            UserError: if the network does not take the images that its file says, or has other classes.
+        """
+        try:
+            logits = list(self._session.run(None, {INPUT: images}))
+        except (*self._broken, RuntimeError, ValueError) as error:
+            raise UserError(f"{self._path} does not take the images that it says: export the model again") from error
+        wanted = [(len(images), len(names)) for names in self.inputs.class_names]
+        if [getattr(task, "shape", None) for task in logits] != wanted:
+            raise UserError(f"{self._path} has other classes than it says: export the model again")
+        return logits
 
 
 def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, path: Path, *, int8: bool) -> Export:
@@ -120,7 +133,7 @@ def export(network: MultiTaskNetwork, inputs: Inputs, data: MultiTaskDataset, pa
         UserError: if the network cannot be written, or answers otherwise; no file is left then.
     """
     content = _written(network, inputs)
-    content = _rounded(content) if int8 else content
+    content = _sealed(_rounded(content) if int8 else content)
     exported = OnnxNetwork(content, path)
     before, after = _torch(network, inputs, data.x_test), _in_chunks(exported, data.x_test)
     difference = max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True))
@@ -161,6 +174,29 @@ def _needed(package: str) -> Any:
         return import_module(package)
     except ImportError as error:
         raise UserError(f"{package} is not installed: pip install -r requirements-export.txt") from error
+
+
+def _broken(runtime: Any) -> Any:
+    """What ONNX Runtime raises."""
+    found = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    return tuple(error for error in found if isinstance(error, type) and issubclass(error, Exception))
+
+
+def _sealed(content: bytes) -> bytes:
+    """A model with a checksum of it at its end, as one more entry of its metadata.
+
+    A message of protocol buffers may be continued by a further entry of a repeated field, here ``metadata_props``,
+    number 14, of key and value: other programs read it as an entry like any other.
+    """
+    digest = hashlib.sha256(content).hexdigest().encode()
+    entry = b"".join(bytes([tag, len(text)]) + text for tag, text in ((0x0A, SEAL), (0x12, digest)))
+    return content + bytes([0x72, len(entry)]) + entry
+
+
+def _is_sealed(content: bytes) -> bool:
+    """Whether it ends in its checksum."""
+    body = content[: len(content) - len(_sealed(b""))]
+    return _sealed(body) == content
 
 
 def _written(network: MultiTaskNetwork, inputs: Inputs) -> bytes:

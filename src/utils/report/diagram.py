@@ -41,9 +41,13 @@ class _Box:
         return self.x + self.width / 2, self.y
 
 
-def kind_of(state: Mapping[str, Tensor]) -> str | None:
-    """The architecture that a network with this state dict has; None for one that cannot be drawn."""
+def kind_of(state: Mapping[str, Tensor], tasks: int) -> str | None:
+    """The architecture that a network of so many tasks with this state dict has; None for one that is not drawn."""
     parts = {name.split(".")[0] for name in state}
+    if any(name.startswith("heads") and len(name.split(".")) < 2 for name in state) or _count(state, "heads") != tasks:
+        return None
+    if "alphas" in parts and state["alphas"].shape != (tasks, 2):
+        return None
     if "heads" not in parts or not parts & {"trunk", "stages"}:
         return None
     if "stages" in parts:
@@ -63,7 +67,7 @@ def draw_diagram(
         layers: row counts of the layers that may become sparse, by name.
         title: what was trained.
     """
-    kind, tasks = kind_of(state) or "HPS", range(len(task_names))
+    kind, tasks = kind_of(state, len(task_names)) or "HPS", range(len(task_names))
     shared = _lines(state, "stages" if kind == "MTAN" else "trunk", layers)
     own_part = {"MDMTN": "monitors", "MTAN": "attention"}.get(kind)
     own = [_lines(state, f"{own_part}.{task}", layers) if own_part else [] for task in tasks]

@@ -14,11 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from src.utils.files import read_torch
+from src.models.registry import read_model_file
+from src.utils.errors import UserError
 from src.utils.report.diagram import draw_diagram, kind_of
 from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, keep_copies, save, task_colour, text_colour
-from src.utils.runs.config import HISTORY, MODEL, SAMPLES, Run
-from src.utils.runs.results import Samples, read_history, read_results, read_samples
+from src.utils.runs.config import HISTORY, MODEL, RESULTS, SAMPLES, Run
+from src.utils.runs.history import read_history
+from src.utils.runs.results import read_results
+from src.utils.runs.samples import Samples, read_samples
 from src.utils.sparsity.metrics import RowCounts
 from src.utils.training.records import EpochRecord
 
@@ -64,9 +67,10 @@ def draw_run(folder: Path) -> list[Path]:
     """
     run, results = Run.read(folder), read_results(folder)
     title = f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
-    pictures = draw_history(
-        run.picture("training"), read_history(folder / HISTORY), results.task_names, title, results.score_name
-    )
+    history = read_history(folder / HISTORY)
+    if len(history[0].validation_losses) != len(results.task_names):
+        raise UserError(f"{folder / HISTORY} is of other tasks than {folder / RESULTS}: one of them is damaged")
+    pictures = draw_history(run.picture("training"), history, results.task_names, title, results.score_name)
     if results.k[0] > 0:
         pictures += draw_rows(run.picture("rows"), results.layers, f"{title}: rows of the sparse layers")
     samples = folder / SAMPLES
@@ -75,8 +79,8 @@ def draw_run(folder: Path) -> list[Path]:
         pictures += draw_samples(run.picture("samples"), read_samples(samples), shown)
     if run.picture_copies is None:
         return pictures
-    state = read_torch(folder / MODEL)["state_dict"]
-    if kind_of(state):
+    state = read_model_file(folder / MODEL).state_dict
+    if kind_of(state, len(results.task_names)):
         pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, title)
     return [*pictures, *keep_copies(pictures, run.picture_copies)]
 

@@ -11,7 +11,7 @@ from src.utils.files import write_text
 from src.utils.report.fronts import draw_curves, draw_front, draw_front_3d
 from src.utils.report.style import PLURAL, keep_copies
 from src.utils.runs.config import HISTORY
-from src.utils.runs.results import read_history
+from src.utils.runs.history import read_history
 from src.utils.study.pareto import Front
 from src.utils.study.pareto_study import Study
 from src.utils.study.start_models import StartModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from src.utils.checked import CHECKED, Checked, from_plain, to_plain
 from src.utils.errors import UserError
-from src.utils.files import read_torch, write_json
+from src.utils.files import read_json, read_torch, write_json
 from src.utils.training.parameters import TrainingParameters
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -139,10 +140,13 @@ class Run:
             UserError: if there is none.
         """
         try:
-            content = json.loads((folder / START).read_text())
+            content = read_json(folder / START)
             config = from_plain(RunConfig, content["config"])
             parameters = from_plain(TrainingParameters, content["parameters"])
-            return cls(config, parameters, folder, content["fingerprint"])
+            fingerprint = content["fingerprint"]
+            if fingerprint is not None and not re.fullmatch("[0-9a-f]{6}", fingerprint):
+                raise ValueError(f"{fingerprint!r} is no fingerprint")  # it is in names of files
+            return cls(config, parameters, folder, fingerprint)
         except (OSError, ValueError, KeyError, TypeError, UserError) as error:
             raise UserError(f"{folder} holds no run of this version (no readable {START})") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from src.utils.tasks import BINARY, CLASSIFICATION, MULTILABEL, REGRESSION, Task
 from src.utils.training.evaluation import EVALUATION_BATCH, evaluate
 from src.utils.training.losses import is_labelled, loss_of, needs_labels, task_labels
 
+SHOWN = 5
 _YES_NO_TYPES = (torch.int64, torch.bool, torch.float32, torch.float64)
 
 
@@ -27,12 +28,14 @@ class LabelFacts:
         count: labels that are known.
         low, high: least and largest of them.
         only_0_and_1: whether they are all 0 or 1.
+        different: the different ones of a classification.
     """
 
     count: int = 0
     low: float = float("inf")
     high: float = float("-inf")
     only_0_and_1: bool = True
+    different: frozenset[int] = frozenset()
 
     def with_batch(self, targets: Tensor) -> LabelFacts:
         """The facts with those of a batch."""
@@ -44,11 +47,12 @@ class LabelFacts:
             min(self.low, float(known.min())),
             max(self.high, float(known.max())),
             self.only_0_and_1 and bool(((known == 0) | (known == 1)).all()),
+            self.different | (frozenset() if known.is_floating_point() else frozenset(known.unique().tolist())),
         )
 
 
-def check_labels(splits: AnySplits, tasks: Sequence[Task]) -> None:
-    """Refuse labels that do not fit their tasks: all labels are looked at once.
+def check_labels(splits: AnySplits, tasks: Sequence[Task], say: Callable[[str], None]) -> None:
+    """Refuse labels that do not fit their tasks, and say which classes nobody can learn: all are looked at once.
 
     Test data may lack all labels of a task, whose test score is then NaN; the others may not, since the model is
     trained and chosen by them.
@@ -59,6 +63,10 @@ def check_labels(splits: AnySplits, tasks: Sequence[Task]) -> None:
     for split in SPLIT_NAMES:
         for number, (task, facts) in enumerate(zip(tasks, _facts(split, getattr(splits, split), tasks), strict=True)):
             _check_facts(f"{split} labels of task {number} ({task.name})", split, task, facts)
+            missing = sorted(set(range(task.outputs)) - facts.different) if task.kind == CLASSIFICATION else []
+            if split == "train" and missing:
+                shown = ", ".join(map(str, missing[:SHOWN])) + ", ..." * (len(missing) > SHOWN)
+                say(f"no training label of {task.name} is of class {shown}: the network cannot learn it")
 
 
 def check_functions(

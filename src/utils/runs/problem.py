@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from Data_loaders.batches import Data
 from Data_loaders.datasets import MultiTaskDataset
-from Data_loaders.loaders import make_splits
+from Data_loaders.loaders import TaskData, make_splits
 from Data_loaders.registry import dataset_entry
 from Data_loaders.sources import data_folder
-from Data_loaders.streams import AnySplits, Streams
+from Data_loaders.streams import AnySplits, Stream, Streams
 from Data_loaders.tasks import select_task
 from src.models.multi_task import MultiTaskNetwork
 from src.models.names import OWN, check_architecture
@@ -179,8 +181,8 @@ def positions_in(network: nn.Module, data: Data) -> Mapping[str, int]:
     return channel_positions(network, inputs)
 
 
-def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
-    """Refuse preferences, labels and outputs that do not belong together.
+def check_problem(problem: Problem, parameters: TrainingParameters, say: Callable[[str], None]) -> None:
+    """Refuse preferences, labels and outputs that do not belong together, and say what cannot be learned.
 
     Raises:
         UserError: naming what does not fit.
@@ -198,8 +200,30 @@ def check_problem(problem: Problem, parameters: TrainingParameters) -> None:
             f"{parameters.skip_layer}: 0 for sparsity, no layer is left that may become sparse"
         )
     _check_reference_of_sparsity(problem, parameters)
-    check_labels(problem.splits, problem.tasks)
+    check_labels(problem.splits, problem.tasks, say)
+    _check_last_batch(problem, parameters)
     check_functions(problem.network, problem.splits, problem.tasks, parameters.criterion, parameters.batch_size)
+
+
+def _check_last_batch(problem: Problem, parameters: TrainingParameters) -> None:
+    """Refuse a batch of one sample for a network that cannot normalise over it."""
+    data, size = problem.splits.train, parameters.batch_size
+    if isinstance(data, Stream) and isinstance(data.source, DataLoader):
+        return  # its batches are its own
+    count = len(data) if isinstance(data, TaskData) else len(data.source)  # type: ignore[arg-type]
+    count = max(1, round(parameters.train_share * count))
+    if count % size != 1 % size or (parameters.num_batchEpoch or count) <= count // size:
+        return
+    random = torch.get_rng_state()
+    try:
+        copy.deepcopy(problem.network).train()(data.first(1)[0])
+    except ValueError as error:
+        raise UserError(
+            f"batch_size is {size}; allowed for {count} training images: one that leaves no last batch of 1, which "
+            f"the network cannot normalise ({str(error).splitlines()[0]})"
+        ) from error
+    finally:
+        torch.set_rng_state(random)
 
 
 def check_reference_point(parameters: TrainingParameters, tasks: Sequence[Task]) -> None:

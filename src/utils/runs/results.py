@@ -1,9 +1,7 @@
-"""The files that a run leaves, ``results.json`` and ``history.csv``: their one writer and their one reader."""
+"""``results.json``, what a finished run reached: its one writer and its one reader."""
 
 from __future__ import annotations
 
-import csv
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from Data_loaders.datasets import MultiTaskDataset
+from src.utils.checked import from_plain
 from src.utils.errors import UserError
-from src.utils.files import read_npz, write_csv, write_json, write_npz
+from src.utils.files import finite, read_json, write_json
 from src.utils.runs.config import RESULTS
+from src.utils.runs.schema import check_results
 from src.utils.sparsity.metrics import RowCounts, total
 from src.utils.training.method import MethodState
-from src.utils.training.records import EpochRecord
+from src.utils.training.parameters import TrainingParameters
 
 RATES = ("sparsity_rate", "compression_rate", "parameter_sharing")
 
@@ -177,11 +176,41 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / RESULTS
     try:
-        return _results(folder, json.loads(path.read_text()))
+        content = read_json(path)
+        check_results(content)
+        trained_with(path, content["parameters"])
+        return _results(folder, content)
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no finished run (no {RESULTS})") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, UserError) as error:
         raise UserError(f"{path} is damaged or of another version: delete {folder} and start again") from error
+
+
+def results_in(model: Path, content: Mapping[str, Any]) -> Results:
+    """The results that were written into the file of a model, by :meth:`Results.as_plain`.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    content = finite(content)
+    try:
+        check_results(content)
+    except ValueError as error:
+        raise UserError(f"{model} does not say what it reached: train the model again") from error
+    trained_with(model, content["parameters"])
+    return _results(model.parent, content)
+
+
+def trained_with(model: Path, content: Mapping[str, Any]) -> TrainingParameters:
+    """The training parameters that were written into the file of a model.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    try:
+        return from_plain(TrainingParameters, content)
+    except (UserError, TypeError) as error:
+        raise UserError(f"{model} does not say how it was trained ({error}): train the model again") from error
 
 
 def _results(folder: Path, content: Mapping[str, Any]) -> Results:
@@ -195,7 +224,8 @@ def _results(folder: Path, content: Mapping[str, Any]) -> Results:
         "state": MethodState(content["weighted_objectives"], content["lambda"], details),
         "layers": {n: RowCounts(**{c: layer[c] for c in counts}) for n, layer in content["layers"].items()},
         "scores": TaskScores(*(content[name] for name in scored)) if "test_scores" in content else None,
-        "test_accuracy": tuple(float("nan") if value is None else value for value in content["test_accuracy"]),
+        **{name: numbers(content[name]) for name in ("test_accuracy", "validation_accuracy", "validation_losses")},
+        "objectives": numbers(content["objectives"]),
         "all_layers": {name: content[f"{name}_all_layers"] for name in RATES},
     }
     plain = {item.name: content[item.name] for item in fields(Results) if item.name not in made}
@@ -203,58 +233,9 @@ def _results(folder: Path, content: Mapping[str, Any]) -> Results:
     return Results(**made)
 
 
-def write_history(path: Path, history: Sequence[EpochRecord]) -> None:
-    """Write ``history.csv``: lists are spread over columns ``name_0``, ``name_1``, ... (objective 0 is sparsity)."""
-    write_csv(path, [_flat(asdict(record)) for record in history])
-
-
-def read_history(path: Path) -> list[EpochRecord]:
-    """The epochs of a ``history.csv``.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    try:
-        with path.open(newline="") as file:
-            history = [_record(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is damaged or of another version") from error
-    if not history:
-        raise UserError(f"{path} is damaged or of another version: it holds no epoch")
-    return history
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The first training images, uint8, shape (n, H, W) or (n, H, W, 3), and the names of their classes, (n, m)."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-def samples_of(dataset: MultiTaskDataset, count: int = 10) -> Samples:
-    """The first training images of a data set with their labels."""
-    labels = [
-        [names[label] for names, label in zip(dataset.class_names, row, strict=True)] for row in dataset.y_train[:count]
-    ]
-    return Samples(dataset.x_train[:count], np.array(labels))
-
-
-def write_samples(path: Path, samples: Samples) -> None:
-    """Write images with their labels."""
-    write_npz(path, {"images": samples.images, "labels": samples.labels})
-
-
-def read_samples(path: Path) -> Samples:
-    """The images of :func:`write_samples`.
-
-    Raises:
-        UserError: if they cannot be read.
-    """
-    arrays = read_npz(path)
-    if {"images", "labels"} - set(arrays):
-        raise UserError(f"{path} is damaged or of another version")
-    return Samples(arrays["images"], arrays["labels"])
+def numbers(values: Sequence[float | None]) -> tuple[float, ...]:
+    """What was no number is one no more in JSON."""
+    return tuple(float("nan") if value is None else value for value in values)
 
 
 def versions() -> dict[str, str]:
@@ -270,31 +251,3 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "scikit-learn": sklearn.__version__,
     }
-
-
-_LISTS = ("objectives", "weighted_objectives", "lam", "validation_accuracy", "validation_losses")
-_COLUMN = {"lam": "lambda"}
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if name == "details":
-            flat |= value
-        elif name in _LISTS:
-            flat |= {f"{_COLUMN.get(name, name)}_{number}": item for number, item in enumerate(value)}
-        else:
-            flat[name] = value
-    return flat
-
-
-def _record(row: Mapping[str, str]) -> EpochRecord:
-    """The inverse of :func:`_flat`."""
-    left = dict(row)
-    values: dict[str, Any] = {"phase": left.pop("phase")}
-    values |= {name: int(left.pop(name)) for name in ("iteration", "epoch")}
-    values |= {name: float(left.pop(name)) for name in ("lr", "sparsity_rate", "seconds")}
-    for name in _LISTS:
-        columns = [column for column in left if column.rpartition("_")[0] == _COLUMN.get(name, name)]
-        values[name] = [float(left.pop(column)) for column in columns]
-    return EpochRecord(**values, details={name: float(value) for name, value in left.items()})

@@ -22,15 +22,10 @@ from src.utils.files import check_writable, file_before, files_beginning
 from src.utils.runs.collect import collect
 from src.utils.runs.compression import compress_trained, images_to_compare, seconds_after
 from src.utils.runs.config import CHECKPOINT, HISTORY, MODEL, RESULTS, SAMPLES, Run, RunConfig, compressed_file
+from src.utils.runs.history import write_history
 from src.utils.runs.problem import Problem, check_problem, check_run, group_rows, load_problem, torch_device
-from src.utils.runs.results import (
-    Results,
-    read_results,
-    samples_of,
-    write_history,
-    write_results,
-    write_samples,
-)
+from src.utils.runs.results import Results, read_results, write_results
+from src.utils.runs.samples import samples_of, write_samples
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.engine import Trainer
 from src.utils.training.methods import make_method
@@ -60,7 +55,7 @@ def train_run(run: Run, observer: Observer, problem: Problem | None = None, *, a
         check_writable(path.parent)
     with run_arithmetic():
         problem = problem or load_problem(run.config, run.parameters, observer)
-        check_problem(problem, run.parameters)
+        check_problem(problem, run.parameters, observer.message)
         with in_hand(run.folder, wait=among_many):
             if run.finished:
                 return read_results(run.folder)

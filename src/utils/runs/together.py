@@ -81,7 +81,7 @@ def _train_group(runs: Sequence[Run], problem: Problem | None, checkpoint: Path,
     problem = problem or load_problem(runs[0].config, runs[0].parameters, observer)
     problems = [problem, *(replace(problem, network=copy.deepcopy(problem.network)) for _ in runs[1:])]
     for run, own in zip(runs, problems, strict=True):
-        check_problem(own, run.parameters)
+        check_problem(own, run.parameters, observer.message)
     splits = training_splits(problem, runs[0])
     members = [trainer_of(run, own, splits, checkpoint=None) for run, own in zip(runs, problems, strict=True)]
     for run, member in zip(runs, members, strict=True):

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
 from src.utils.study.pareto import Front, Mask, epsilon_non_dominated, front_of
 from src.utils.study.preference_vectors import preference_family
 from src.utils.study.start_models import StartModel
-from src.utils.study.sweep import Basis, Outcome, Point, run_sweep
+from src.utils.study.sweep import RECORD, Basis, Outcome, Point, run_sweep
 from src.utils.study.trials import spread_values, trials_of
 
 
@@ -85,9 +87,19 @@ class Study:
 
 
 def study_of(outcome: Outcome) -> Study:
-    """The study that a sweep of that kind is."""
-    starts = [StartModel(**{**start, "path": outcome.folder / start["path"]}) for start in outcome.settings["starts"]]
-    return Study(outcome, tuple(starts), Boxes(**outcome.settings["boxes"]))
+    """The study that a sweep of that kind is.
+
+    Raises:
+        UserError: if its settings are damaged.
+    """
+    try:
+        starts = [
+            TypeAdapter(StartModel).validate_python({**start, "path": outcome.folder / Path(start["path"]).name})
+            for start in outcome.settings["starts"]
+        ]
+        return Study(outcome, tuple(starts), TypeAdapter(Boxes).validate_python(outcome.settings["boxes"]))
+    except (ValueError, TypeError, LookupError) as error:
+        raise UserError(f"{outcome.folder} holds no study of this version: its {RECORD} lacks settings") from error
 
 
 def pareto_study(

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from src.models.multi_task import MultiTaskNetwork
-from src.models.registry import SavedModel, load_model
+from src.models.registry import SavedModel, load_model, read_model_file
 from src.utils.errors import UserError
-from src.utils.files import read_torch
 from src.utils.runs.config import RunConfig
+from src.utils.runs.results import results_in, trained_with
 from src.utils.study.sweep import SweepObserver
 
 GROWL = ("skip_layer", "growl_type", "beta1", "beta2", "row_groups")
@@ -72,11 +70,11 @@ def find_start_model(
     for path in sorted(folder.glob("*.pth")):
         try:
             saved = _read(path, config, network)
+            if saved and _fits(saved, config):
+                found.append(_start_model(path, saved))
         except UserError as error:
             observer.message(f"left out: {error}")
-            continue
-        if saved and _fits(saved, config) and (saved.results["sparsity_rate"] > 0 or saved.parameters["w"][0] > 0):
-            found.append(_start_model(path, saved))
+    found = [start for start in found if start.sparsity_rate > 0 or start.k0 > 0]
     found = [start for start in found if k0 is None or start.k0 == k0]
     if not found:
         with_k0 = "" if k0 is None else f" trained with k0 = {k0:g}"
@@ -106,8 +104,8 @@ def _read(path: Path, config: RunConfig, network: Callable[[], MultiTaskNetwork]
     """The network in a file; None where a network of the user's own is wanted and the file is of another."""
     if network is None:
         return load_model(path)
-    content = read_torch(path)
-    of = (content.get("architecture", {}).get("name"), content.get("results", {}).get("dataset"))
+    content = read_model_file(path)
+    of = (content.architecture.name, content.results.get("dataset"))
     return load_model(path, network=network()) if of == (config.architecture, config.dataset) else None
 
 
@@ -117,11 +115,12 @@ def _fits(saved: SavedModel, config: RunConfig) -> bool:
 
 
 def _start_model(path: Path, saved: SavedModel) -> StartModel:
+    parameters, results = trained_with(path, saved.parameters), results_in(path, saved.results)
     return StartModel(
         path,
-        float(saved.parameters["w"][0]),
-        {name: saved.parameters[name] for name in GROWL if name in saved.parameters},
-        float(np.mean(saved.results["validation_accuracy"])),
-        float(saved.results["sparsity_rate"]),
-        saved.results["reached_min_sparsRate"],
+        parameters.w[0],
+        {name: getattr(parameters, name) for name in GROWL},
+        results.mean_accuracy,
+        results.sparsity_rate,
+        results.reached_min_sparsRate,
     )

@@ -7,16 +7,17 @@ them, points.
 from __future__ import annotations
 
 import csv
-import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from src.utils.errors import UserError
-from src.utils.files import check_writable, copy_file, files_beginning, write_json
+from src.utils.files import check_writable, copy_file, files_beginning, read_json, write_json
 from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
 from src.utils.runs.problem import check_reference_point, check_run
 from src.utils.runs.results import Results, read_results
@@ -176,17 +177,14 @@ def read_outcome(folder: Path) -> Outcome:
     Raises:
         UserError: if there is none, or its files are damaged.
     """
-    try:
-        content = json.loads((folder / RECORD).read_text())
-        points = tuple(
-            Point(_with_tuples(trial["candidate"]), read_results(folder / trial["name"]))
-            for trial in content["trials"]
-            if (folder / trial["name"] / RESULTS).exists()
-        )
-        failures = tuple(Failure(**failure) for failure in content["failures"])
-        return Outcome(content["kind"], folder, Path(content["picture_copies"]), points, failures, content["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} holds no sweep of this version (no readable {RECORD})") from error
+    record = _read_record(folder)
+    points = tuple(
+        Point(_with_tuples(trial.candidate), read_results(folder / trial.name))
+        for trial in record.trials
+        if (folder / trial.name / RESULTS).exists()
+    )
+    failures = tuple(Failure(failure.name, failure.reason) for failure in record.failures)
+    return Outcome(record.kind, folder, Path(record.picture_copies), points, failures, record.settings)
 
 
 def started_runs(folder: Path) -> list[Run]:
@@ -195,11 +193,39 @@ def started_runs(folder: Path) -> list[Run]:
     Raises:
         UserError: if there is no sweep, or a run is missing.
     """
+    return [Run.read(folder / trial.name) for trial in _read_record(folder).trials]
+
+
+Name = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
+"""Of a folder in the folder of a sweep."""
+
+
+class _Trial(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    name: Name
+    candidate: dict[str, bool | int | float | str | list[int | float | str] | None]
+
+
+class _Failure(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: Name
+    reason: str
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    kind: str
+    picture_copies: str
+    trials: list[_Trial]
+    settings: dict[str, Any]
+    failures: list[_Failure]
+
+
+def _read_record(folder: Path) -> _Record:
     try:
-        names = [trial["name"] for trial in json.loads((folder / RECORD).read_text())["trials"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _Record.model_validate(read_json(folder / RECORD))
+    except (OSError, ValueError) as error:
         raise UserError(f"{folder} holds no sweep of this version (no readable {RECORD})") from error
-    return [Run.read(folder / name) for name in names]
 
 
 def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
@@ -227,7 +253,7 @@ def _announce(folder: Path, label: str, runs: Sequence[Run], observer: SweepObse
         observer.message(f"going on in {folder}: {done} of {len(runs)} trainings are done")
         return
     others = sorted(folder.parent.glob(f"{label}_{'[0-9a-f]' * 8}"), key=lambda path: path.stat().st_mtime)
-    why = f", since parameters, data, models or --batched differ from those of {others[-1].name}" if others else ""
+    why = f", since parameters, data or models differ from those of {others[-1].name}" if others else ""
     observer.message(f"{len(runs)} trainings start in {folder}{why}")
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from src.utils.errors import UserError
 from src.utils.runs.config import HISTORY, MODEL
-from src.utils.runs.results import Results, read_history
+from src.utils.runs.history import read_history
+from src.utils.runs.results import Results
 from src.utils.study.sweep import Basis, run_sweep
 from src.utils.training.parameters import Mode, TrainingParameters
 
