@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +15,7 @@ import torch
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import make_splits
 from src.models.registry import load_model, save_model
-from src.utils.runs.config import ROOT, Run, RunConfig
+from src.utils.runs.config import Run, RunConfig
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.study import sweep
 from src.utils.study.pareto import hypervolume, non_dominated
@@ -264,21 +259,6 @@ def test_fronts_are_compared_with_one_reference_point(
     assert "holds no finished run" in capsys.readouterr().err
 
 
-def figures(folder: Path) -> list[dict[str, str]]:
-    return sorted(table_of(folder), key=lambda row: row["k_1"])
-
-
-def start_study(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
-    """A study of two processes in a process group of its own."""
-    command = [sys.executable, str(ROOT / SCRIPT), *SHORT, "--max_iter", "3", "--jobs", "2"]
-    return subprocess.Popen(
-        [*command, "--output-dir", str(folder), "--quiet", *flags],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 BAD = {
     "method": (["--method", "Adam"], "method is 'Adam'; allowed: Chebyshev"),
     "model and k0": (["--model", "m.pth", "--k0", "0.1"], "k0 is [0.1]; allowed with --model: none"),
@@ -304,25 +284,3 @@ def test_bad_flags_are_one_line_before_any_training(
         assert text in error
         assert error.count("\n") == 1
         assert sorted(folder.rglob("*")) == before
-
-
-@pytest.mark.slow
-def test_killed_at_ten_random_moments_it_ends_with_the_same_figures(tmp_path: Path) -> None:
-    started = time.perf_counter()
-    assert start_study(tmp_path / "whole").wait() == 0
-    seconds = time.perf_counter() - started
-    rng, kills, inside = np.random.default_rng(0), 0, 0
-    for _ in range(10):
-        process = start_study(tmp_path / "killed")
-        time.sleep(
-            rng.uniform(0.15, 0.45) * seconds
-        )  # a start takes about a tenth, and each goes further than the last
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-            inside += any((tmp_path / "killed").glob("logs/pareto_*/*/checkpoint.pt"))
-        process.wait()
-    assert kills >= 3
-    assert inside >= 1
-    assert start_study(tmp_path / "killed").wait() == 0
-    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
