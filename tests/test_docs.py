@@ -55,6 +55,25 @@ def test_the_readme_is_short_and_links_every_page() -> None:
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in text] == []
 
 
+def named_tests(page: Path) -> list[tuple[str, str]]:
+    """File and name of every test that a page names; without a file it is that of the one before."""
+    found, file = [], ""
+    for place, name in re.findall(r"`(test_\w+\.py)?::(test_\w+)`", page.read_text()):
+        file = place or file
+        found.append((file, name))
+    return found
+
+
+def test_behind_every_promise_there_is_a_test() -> None:
+    rows = [line for line in (ROOT / "docs" / "promises.md").read_text().splitlines() if line.startswith("| ")]
+    promises = [row for row in rows if not row.startswith(("| promise |", "| what happens |"))]
+    assert len(promises) > 20
+    assert [row for row in promises if "`test_" not in row] == []
+    named = named_tests(ROOT / "docs" / "promises.md")
+    assert len(named) >= len(promises)
+    assert [test for test in named if f"def {test[1]}(" not in (ROOT / "tests" / test[0]).read_text()] == []
+
+
 def commands(pages: list[Path]) -> list[list[str]]:
     """The words of every python command in the pages' shell blocks."""
     blocks = [block for page in pages for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]

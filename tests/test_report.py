@@ -42,9 +42,10 @@ from src.utils.sparsity.metrics import RowCounts, total
 from src.utils.study.compare import Comparison, compare
 from src.utils.study.pareto import hypervolume, non_dominated, reference_point
 from src.utils.study.pareto_study import Boxes, Study, study_of
+from src.utils.study.record import RECORD
 from src.utils.study.repeat import statistics_of
 from src.utils.study.start_models import StartModel
-from src.utils.study.sweep import RECORD, Outcome, read_outcome
+from src.utils.study.sweep import Outcome, read_outcome
 from src.utils.study.trials import shown_value
 from src.utils.training.method import MethodState
 from src.utils.training.parameters import TrainingParameters

@@ -38,9 +38,10 @@ from src.utils.runs.results import Results
 from src.utils.runs.run import resume, start_or_go_on, train_run
 from src.utils.runs.together import train_runs_together
 from src.utils.study.preference_vectors import preference_family
+from src.utils.study.record import RECORD
 from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
-from src.utils.study.sweep import RECORD, Basis, Outcome, started_runs
+from src.utils.study.sweep import Basis, Outcome, started_runs
 from src.utils.study.teachers import ideal_point, payoff_table, train_teachers
 from src.utils.study.worker import end_with_starter
 from src.utils.study.workers import Workers

@@ -10,7 +10,8 @@ from src.utils.report.run import draw_run
 from src.utils.report.study_report import report_study
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.study.pareto_study import study_of
-from src.utils.study.sweep import RECORD, Outcome, read_outcome
+from src.utils.study.record import RECORD
+from src.utils.study.sweep import Outcome, read_outcome
 
 _KINDS: Mapping[str, Callable[[Outcome], list[Path]]] = {
     "search": draw_search,

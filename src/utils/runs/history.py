@@ -30,7 +30,7 @@ def read_history(path: Path) -> list[EpochRecord]:
     try:
         with path.open(newline="") as file:
             history = [_record(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(f"{path} is damaged or of another version") from error
     sizes = {tuple(len(getattr(record, name)) for name in _LISTS) for record in history}
     tasks = len(history[0].validation_losses) if history else 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from src.utils.checked import from_plain
+from src.utils.checked import from_plain, to_plain
 from src.utils.errors import UserError
 from src.utils.files import finite, read_json, write_json
 from src.utils.runs.config import RESULTS
@@ -178,8 +178,7 @@ def read_results(folder: Path) -> Results:
     try:
         content = read_json(path)
         check_results(content)
-        trained_with(path, content["parameters"])
-        return _results(folder, content)
+        return _results(path, content)
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no finished run (no {RESULTS})") from error
     except (OSError, ValueError, UserError) as error:
@@ -197,8 +196,7 @@ def results_in(model: Path, content: Mapping[str, Any]) -> Results:
         check_results(content)
     except ValueError as error:
         raise UserError(f"{model} does not say what it reached: train the model again") from error
-    trained_with(model, content["parameters"])
-    return _results(model.parent, content)
+    return _results(model, content)
 
 
 def trained_with(model: Path, content: Mapping[str, Any]) -> TrainingParameters:
@@ -213,14 +211,15 @@ def trained_with(model: Path, content: Mapping[str, Any]) -> TrainingParameters:
         raise UserError(f"{model} does not say how it was trained ({error}): train the model again") from error
 
 
-def _results(folder: Path, content: Mapping[str, Any]) -> Results:
+def _results(path: Path, content: Mapping[str, Any]) -> Results:
     derived = ("test_accuracy_mean", "weighted_objectives", "lambda", *RATES, *(f"{name}_all_layers" for name in RATES))
     scored = [item.name for item in fields(TaskScores)]
     known = {item.name for item in fields(Results)} | set(derived) | set(scored)
     details = {name: value for name, value in content.items() if name not in known}
     counts = [item.name for item in fields(RowCounts)]
     made: dict[str, Any] = {
-        "folder": folder,
+        "folder": path.parent,
+        "parameters": to_plain(trained_with(path, content["parameters"])),
         "state": MethodState(content["weighted_objectives"], content["lambda"], details),
         "layers": {n: RowCounts(**{c: layer[c] for c in counts}) for n, layer in content["layers"].items()},
         "scores": TaskScores(*(content[name] for name in scored)) if "test_scores" in content else None,

@@ -15,8 +15,9 @@ from src.utils.errors import UserError
 from src.utils.files import write_csv, write_json
 from src.utils.study.pareto import Front, Mask, epsilon_non_dominated, front_of
 from src.utils.study.preference_vectors import preference_family
+from src.utils.study.record import RECORD
 from src.utils.study.start_models import StartModel
-from src.utils.study.sweep import RECORD, Basis, Outcome, Point, run_sweep
+from src.utils.study.sweep import Basis, Outcome, Point, run_sweep
 from src.utils.study.trials import spread_values, trials_of
 
 

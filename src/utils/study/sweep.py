@@ -12,22 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from src.utils.errors import UserError
-from src.utils.files import check_writable, copy_file, files_beginning, read_json, write_json
+from src.utils.files import check_writable, copy_file, files_beginning, write_json
 from src.utils.runs.config import HISTORY, RESULTS, Run, RunConfig
 from src.utils.runs.problem import check_reference_point, check_run
 from src.utils.runs.results import Results, read_results
+from src.utils.study.record import RECORD, read_record
 from src.utils.study.trials import Candidate, DataFacts, Trial, fingerprint, shown_name, shown_value, trials_of
 from src.utils.study.worker import POLL_SECONDS
 from src.utils.study.workers import Failure, Workers, train_runs
 from src.utils.tasks import Task
 from src.utils.training.parameters import TrainingParameters
-
-RECORD = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ def read_outcome(folder: Path) -> Outcome:
     Raises:
         UserError: if there is none, or its files are damaged.
     """
-    record = _read_record(folder)
+    record = read_record(folder)
     points = tuple(
         Point(_with_tuples(trial.candidate), read_results(folder / trial.name))
         for trial in record.trials
@@ -193,39 +190,7 @@ def started_runs(folder: Path) -> list[Run]:
     Raises:
         UserError: if there is no sweep, or a run is missing.
     """
-    return [Run.read(folder / trial.name) for trial in _read_record(folder).trials]
-
-
-Name = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
-"""Of a folder in the folder of a sweep."""
-
-
-class _Trial(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    name: Name
-    candidate: dict[str, bool | int | float | str | list[int | float | str] | None]
-
-
-class _Failure(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-    name: Name
-    reason: str
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-    kind: str
-    picture_copies: str
-    trials: list[_Trial]
-    settings: dict[str, Any]
-    failures: list[_Failure]
-
-
-def _read_record(folder: Path) -> _Record:
-    try:
-        return _Record.model_validate(read_json(folder / RECORD))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no sweep of this version (no readable {RECORD})") from error
+    return [Run.read(folder / trial.name) for trial in read_record(folder).trials]
 
 
 def _runs(folder: Path, trials: Sequence[Trial]) -> list[Run]:
