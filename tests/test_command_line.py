@@ -259,6 +259,19 @@ def test_the_same_command_goes_on_unless_a_fresh_start_is_asked_for(
     assert content["objectives"] == wanted["objectives"]
 
 
+def test_a_network_without_any_row_left_is_named_and_ends_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--demo", "--k", "0.9", "0.05", "0.05", "--max_layerSRate", "1", "--output-dir", str(tmp_path)]
+    flags += ["--max_iter_search", "6", "--num_epochs", "3", "--num_batchEpoch", "4", "--lr", "0.03"]
+    assert run_script(monkeypatch, "Example_HPS_MM_withSparsity.py", *flags, "--max_iter_retrain", "1") == 0
+    said = "".join(capsys.readouterr())
+    assert re.search(r"all rows of trunk\.\S+.* are zero: nothing of the input passes there any more; lower k_0", said)
+    results = json.loads(only(tmp_path, "logs/*/*/results.json").read_text())
+    assert results["sparsity_rate"] > 0
+    assert results["compression"]["compressed"]["parameters"] < results["compression"]["dense"]["parameters"]
+
+
 def test_retraining_starts_from_a_given_model(
     finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

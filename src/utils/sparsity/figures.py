@@ -126,8 +126,15 @@ def _bytes(network: nn.Module) -> int:
 
 
 def _multiply_adds(network: nn.Module, image: Tensor) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(image)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)  # the counter looks for the gradients of outputs, and constants have none
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image)
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return int(counter.get_total_flops()) // 2
 
 

@@ -198,6 +198,12 @@ def _search(trainer: Trainer) -> tuple[Snapshot, str | None]:
     advice = f"{end}: {change}" if _too_few(rate, parameters) else None
     trainer.observer.message(advice or end)
     trainer.model.load_state_dict(found.model)
+    blocked = [name for name, weight in trainer.sparse_weights.items() if bool(zero_rows(to_rows(weight)).all())]
+    if blocked:
+        trainer.observer.message(
+            f"all rows of {', '.join(blocked)} are zero: nothing of the input passes there any more; lower k_0, "
+            f"{parameters.w[0]:g} now, or max_layerSRate, {parameters.max_layerSRate:g} now"
+        )
     return found, advice
 
 
