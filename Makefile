@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core-$(shell cksum < requirements.txt | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements*.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo notebook test test-slow lint clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 demo: $(CORE)  ## train a sparse MDMTN on bundled digits, without any download
 	$(BIN)/python Example_MDMTN_MM_withSparsity.py --demo
+
+notebook: $(CORE)  ## open the tutorial in JupyterLab
+	$(BIN)/python -m pip install --quiet --requirement requirements-notebook.txt
+	$(BIN)/python -m jupyterlab Tutorial.ipynb
 
 test: lint  ## style, types and all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
