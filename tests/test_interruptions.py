@@ -166,6 +166,22 @@ def streams(splits: Splits) -> AnySplits:
     return as_splits(loaders, CPU)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(splits: Splits) -> Trainer:
+    """A training from tensors that nothing has ended."""
+    trainer = make_trainer(splits, splits)
+    train(trainer)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def undisturbed_streams(splits: Splits) -> Trainer:
+    """The same from loaders."""
+    trainer = make_trainer(streams(splits), splits)
+    train(trainer)
+    return trainer
+
+
 def untimed(history: list[EpochRecord]) -> list[EpochRecord]:
     return [replace(record, seconds=0.0) for record in history]
 
@@ -179,11 +195,10 @@ def assert_same(first: Trainer, second: Trainer) -> None:
 @pytest.mark.parametrize("source", ["tensors", "streams"])
 @pytest.mark.parametrize("batch", [1, 4, BATCHES, BATCHES + 1, 3 * BATCHES + 2])
 def test_interrupted_after_any_batch_a_run_goes_on_from_there_to_the_bit(
-    batch: int, source: str, splits: Splits, tmp_path: Path
+    batch: int, source: str, splits: Splits, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     data = splits if source == "tensors" else streams(splits)
-    undisturbed = make_trainer(data, splits)
-    train(undisturbed)
+    whole = request.getfixturevalue("undisturbed" if source == "tensors" else "undisturbed_streams")
     file = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
         train(make_trainer(data, splits, EndAt(batch, interrupt), checkpoint=file))
@@ -194,15 +209,13 @@ def test_interrupted_after_any_batch_a_run_goes_on_from_there_to_the_bit(
     epoch, within = divmod(batch - 1, BATCHES)
     assert messages.texts == [f"going on after epoch {epoch} and {within + 1} batches of the next"]
     train(continued)
-    assert_same(continued, undisturbed)
+    assert_same(continued, whole)
 
 
 @pytest.mark.parametrize(("batch", "kept"), [(2, None), (5, 4), (BATCHES + 3, BATCHES + 2), (BATCHES + 1, BATCHES)])
 def test_checkpoints_within_an_epoch_are_gone_on_from_to_the_bit(
-    batch: int, kept: int | None, splits: Splits, tmp_path: Path
+    batch: int, kept: int | None, splits: Splits, tmp_path: Path, undisturbed: Trainer
 ) -> None:
-    undisturbed = make_trainer(splits, splits)
-    train(undisturbed)
     file = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):  # without a checkpoint of the last batch, as when it is killed
         train(make_trainer(splits, splits, EndAt(batch, break_off), every=2, checkpoint=file))
@@ -240,9 +253,9 @@ def damage(file: Path) -> None:
     file.write_bytes(content[: len(content) // 2])
 
 
-def test_a_damaged_checkpoint_does_not_replace_the_good_one_before_it(splits: Splits, tmp_path: Path) -> None:
-    undisturbed = make_trainer(splits, splits)
-    train(undisturbed)
+def test_a_damaged_checkpoint_does_not_replace_the_good_one_before_it(
+    splits: Splits, tmp_path: Path, undisturbed: Trainer
+) -> None:
     file = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
         train(make_trainer(splits, splits, EndAt(2 * BATCHES + 1, break_off), checkpoint=file))
@@ -286,9 +299,10 @@ MOMENTS = {
 """Calls in the writing of the second checkpoint; each checkpoint is flushed, put in place, and its folder flushed."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_at_any_moment_of_writing_a_checkpoint_the_run_goes_on(
-    moment: str, splits: Splits, tmp_path: Path
+    moment: str, splits: Splits, tmp_path: Path, undisturbed: Trainer
 ) -> None:
     call, count = MOMENTS[moment]
     code = f"""
@@ -314,8 +328,6 @@ here.train(here.make_trainer(splits, splits, checkpoint=Path(sys.argv[1])))
     file = tmp_path / "checkpoint.pt"
     killed = subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    undisturbed = make_trainer(splits, splits)
-    train(undisturbed)
     continued = make_trainer(splits, splits, checkpoint=file)
     continued.resume()
     assert len(continued.history) in (1, 2)
@@ -364,6 +376,7 @@ def test_a_fall_back_is_said_where_a_user_sees_it(
     assert "going on after epoch 1\n" in said
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing_but_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
