@@ -31,6 +31,7 @@ from src.utils.runs.config import ROOT
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.checkpoints import CheckpointFile
 from src.utils.training.engine import Trainer
+from src.utils.training.methods import make_method
 from src.utils.training.records import EpochRecord, Observer
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, make_network, one_line, short
@@ -208,6 +209,24 @@ def test_interrupted_after_any_batch_a_run_goes_on_from_there_to_the_bit(
     continued.resume()
     epoch, within = divmod(batch - 1, BATCHES)
     assert messages.texts == [f"going on after epoch {epoch} and {within + 1} batches of the next"]
+    train(continued)
+    assert_same(continued, whole)
+
+
+@pytest.mark.parametrize("values", [{"mgda_ub": False}, {"mgda_ub": True}], ids=str)
+def test_sums_over_an_epoch_go_on_where_it_was_left(values: dict[str, bool], splits: Splits, tmp_path: Path) -> None:
+    def trainer(observer: Observer | None = None, checkpoint: Path | None = None) -> Trainer:
+        parameters, network = short(method="MGDA", w=(0.0, 1.0, 1.0), num_epochs=1, **values), make_network(splits)
+        method = make_method(network, parameters, CPU)
+        return Trainer(network, method, splits, parameters, observer=observer, checkpoint=checkpoint)
+
+    whole, file = trainer(), tmp_path / "checkpoint.pt"
+    train(whole)
+    assert all(record.details["direction_norm"] > 0 for record in whole.history)
+    with pytest.raises(KeyboardInterrupt):
+        train(trainer(EndAt(BATCHES + 4, interrupt), file))
+    continued = trainer(checkpoint=file)
+    continued.resume()
     train(continued)
     assert_same(continued, whole)
 

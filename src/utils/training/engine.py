@@ -274,9 +274,12 @@ class Trainer:
         weight = self._zeros()
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
+        within = [copied(member.method.state_dict()) for member in self.members] if self._inside else []
         for member in self.members:
             member.model.train()
             member.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
+        for member, state in zip(self.members, within, strict=False):
+            member.method.load_state_dict(state)  # sums over the epoch go on
         rule.start_epoch()
         batches, done = self._batches(), 0
         if self._inside:
