@@ -70,7 +70,8 @@ def _constant(x: Tensor, value: Tensor, size: Sequence[int]) -> Tensor:
     return value.view(-1, *(1 for _ in size)).expand(x.shape[0], -1, *size)
 
 
-MOST_SIZE, MOST_PIXELS = 2**16, 2**22
+MOST_STEP, MOST_PIXELS, MOST_FEATURES = 2**10, 2**22, 2**31
+"""Largest kernel, stride or padding, image, and number of features of a program: it is tried before it is trusted."""
 
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 
@@ -207,7 +208,7 @@ def _check_step(step: Step, modules: nn.ModuleDict) -> None:
     if not step.name.isidentifier() or hasattr(nn.ModuleDict, step.name):
         raise UserError(f"step {step.name!r} of the program has a name that is not allowed")
     operation = OPERATIONS[step.op]
-    if not all(_is_size(value) for value in step.options.values()):
+    if not all(_is_size(value, MOST_FEATURES if step.op == "narrow" else MOST_STEP) for value in step.options.values()):
         raise UserError(f"step {step.name} ({step.op}) has options that are no sizes: compress the network again")
     if operation.inputs not in (None, len(step.inputs)) or not step.inputs:
         raise UserError(f"step {step.name} ({step.op}) reads {len(step.inputs)} values; allowed: {operation.inputs}")
@@ -219,11 +220,13 @@ def _check_step(step: Step, modules: nn.ModuleDict) -> None:
         raise UserError(f"step {step.name} needs a layer that no file holds: compress the network again")
 
 
-def _is_size(value: Any) -> bool:
-    """Whether an option is a finite number, or some, that no network is too small for."""
+def _is_size(value: Any, most: int) -> bool:
+    """Whether an option is a finite number, or are sizes that no image is too small for."""
     if isinstance(value, tuple | list):
-        return len(value) <= 4 and all(isinstance(part, int) and 0 <= part <= MOST_SIZE for part in value)
-    return isinstance(value, int | float) and math.isfinite(value) and abs(value) <= MOST_SIZE
+        return len(value) <= 2 and all(isinstance(part, int) and 0 <= part <= most for part in value)
+    if isinstance(value, int):
+        return 0 <= value <= most
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _holder(step: Step, tensors: Mapping[str, Tensor]) -> nn.Module:
