@@ -60,10 +60,13 @@ def main() -> None:
     defaults = default_parameters(backbone, flags.architecture, method="Chebyshev", sparsity=True, demo=False)
     sparse = TrainingParameters(**defaults)
     problem = load_problem(config, sparse, Observer())
+    rounded = sparse.changed(precision="bf16")
     variants = {
         "plain weighted sum": _plain(problem, sparse, device),
         "this method, without sparsity": _ours(problem, sparse.changed(w=(0.0, 0.35, 0.65)), device),
         "this method, with sparsity": _ours(problem, sparse, device),
+        "plain weighted sum, bf16": _plain(problem, rounded, device),
+        "this method, with sparsity, bf16": _ours(problem, rounded, device),
     }
     times: dict[str, list[float]] = {name: [] for name in variants}
     batches = _endless(problem, sparse.batch_size)
@@ -88,12 +91,16 @@ def main() -> None:
 def _plain(problem: Problem, parameters: TrainingParameters, device: torch.device) -> Step:
     """Forward, sum of the weighted losses, backward, optimizer: nothing else."""
     optimizer = make_optimizer(parameters, [{"params": list(problem.network.parameters())}], device)
-    weights = parameters.w[1:]
+    weights, bf16 = parameters.w[1:], parameters.precision == "bf16"
 
     def step(images: Tensor, labels: Tensor) -> None:
         optimizer.zero_grad()
-        outputs = problem.network(images)
-        losses = [w * cross_entropy(out, labels[:, i]) for i, (w, out) in enumerate(zip(weights, outputs, strict=True))]
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            outputs = problem.network(images)
+        losses = [
+            w * cross_entropy(out.float(), labels[:, i])
+            for i, (w, out) in enumerate(zip(weights, outputs, strict=True))
+        ]
         torch.stack(losses).sum().backward()
         optimizer.step()
 

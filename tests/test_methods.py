@@ -252,3 +252,30 @@ def test_multipliers_keep_their_sum_however_long_mu_grows(splits: Splits) -> Non
 def test_a_mu_without_digits_is_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name} is {value}; allowed"):
         short(**{name: value})
+
+
+PRECISIONS: dict[str, dict[str, Any]] = {"Chebyshev": {}, "WeightedSum": {}, "MGDA": {"w": (0.0, 1.0, 1.0)}}
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_bf16_is_of_the_forward_pass_only_and_close_to_fp32(name: str, splits: Splits) -> None:
+    found: dict[str, tuple[torch.Tensor, dict[str, torch.Tensor]]] = {}
+    for precision in ("fp32", "bf16", "bf16"):
+        parameters, network = short(method=name, precision=precision, **PRECISIONS[name]), make_network(splits)
+        method = make_method(network, parameters, CPU)
+        f = method.backward(network, splits.train.images[:50], splits.train.labels[:50])
+        gradients = {key: value.grad for key, value in network.named_parameters() if value.grad is not None}
+        assert f.dtype == torch.float32
+        assert {value.dtype for value in gradients.values()} == {torch.float32}
+        if precision in found:  # the same again is the same to the bit
+            assert torch.equal(found[precision][0], f)
+            assert all(torch.equal(found[precision][1][key], value) for key, value in gradients.items())
+        found[precision] = (f, gradients)
+    (exact, exact_gradients), (rounded, gradients) = found["fp32"], found["bf16"]
+    assert not torch.equal(exact[1:], rounded[1:])
+    assert torch.equal(exact[0], rounded[0])  # Omega
+    assert torch.allclose(exact, rounded, rtol=0.02)
+    for key in ("trunk.0.weight", "heads.0.0.weight"):
+        if key in gradients:
+            cosine = torch.nn.functional.cosine_similarity(exact_gradients[key].flatten(), gradients[key].flatten(), 0)
+            assert float(cosine) > 0.99

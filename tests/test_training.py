@@ -284,6 +284,16 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(splits: Splits) -
     assert untimed(first.history) != untimed(other.history)
 
 
+def test_a_training_in_bf16_learns_keeps_its_weights_in_fp32_and_repeats(splits: Splits) -> None:
+    first, second = (make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=6, precision="bf16") for _ in range(2))
+    outcome = train(first)
+    assert outcome.best.record.mean_accuracy > 40  # chance is 10
+    assert {value.dtype for value in first.model.state_dict().values()} == {torch.float32}
+    train(second)
+    assert untimed(first.history) == untimed(second.history)
+    assert equal_states(first.model.state_dict(), second.model.state_dict())
+
+
 class StopAt(Observer):
     """Interrupts a run in the middle of an epoch, without any warning: nothing of the epoch is kept."""
 

@@ -75,8 +75,10 @@ class KDMTL(Method):
     def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Gradients of the loss on one batch; returns the objectives, shape (m + 1,)."""
         assert isinstance(model, TrunkNetwork)
-        shared = model.trunk(images)  # (N, features)
-        f = self.objectives(model.predict(images, shared), labels)
+        with self.reduced():
+            shared = model.trunk(images)  # (N, features)
+            outputs = model.predict(images, shared)
+        f, shared = self.objectives(outputs, labels), shared.float()
         d = self.distillation_losses(images, shared)
         ((self.k * f).sum() + (self.distillation * d).sum()).backward()
         self.distillation_sum += d.detach().sum() * len(shared)

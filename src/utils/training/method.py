@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,9 +143,15 @@ class Method(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    def reduced(self) -> AbstractContextManager[None]:
+        """Within it a network computes in the precision of the training; outputs are made fp32 for the losses."""
+        return torch.autocast(self.k.device.type, torch.bfloat16, enabled=self._settings.precision == "bf16")
+
     def backward(self, model: MultiTaskNetwork, images: Inputs, labels: Labels) -> Tensor:
         """Add this batch's gradients to ``.grad``; returns the objectives, shape (m + 1,), without gradient."""
-        batch = self.forward(model(images), labels)
+        with self.reduced():
+            outputs = model(images)
+        batch = self.forward(outputs, labels)
         batch.minimised.backward()
         return batch.objectives.detach()
 
@@ -172,7 +179,7 @@ class Method(nn.Module, ABC):
         """:math:`f_1, ..., f_m`, scalars, for outputs and labels, (N, m) or a tensor per task."""
         self.counts = []
         return [
-            self._loss(task, output, labels_of(labels, number, task.name))
+            self._loss(task, _at_least_fp32(output), labels_of(labels, number, task.name))
             for number, (task, output) in enumerate(zip(tasks_for(self.tasks, outputs), outputs, strict=True))
         ]
 
@@ -199,3 +206,7 @@ class Method(nn.Module, ABC):
     @property
     def _has_sparsity(self) -> bool:
         return False
+
+
+def _at_least_fp32(output: Tensor) -> Tensor:
+    return output.float() if output.dtype == torch.bfloat16 else output

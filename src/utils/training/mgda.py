@@ -62,12 +62,16 @@ class MGDA(Method):
         """Gradients of one batch; returns the objectives, shape (m + 1,)."""
         if self._upper_bound:
             assert isinstance(model, TrunkNetwork)
-            shared = model.trunk(images)  # (N, features)
-            at = shared.detach().requires_grad_()
-            losses = self.task_losses(model.predict(images, at), labels)
+            with self.reduced():
+                shared = model.trunk(images)  # (N, features)
+                at = shared.detach().requires_grad_()
+                outputs = model.predict(images, at)
+            losses = self.task_losses(outputs, labels)
             shared.backward(self._combine(losses, [at])[0])
         else:
-            losses = self.task_losses(model(images), labels)
+            with self.reduced():
+                outputs = model(images)
+            losses = self.task_losses(outputs, labels)
             for parameter, gradient in zip(self._shared, self._combine(losses, self._shared), strict=True):
                 _add_gradient(parameter, gradient)
         with torch.no_grad():

@@ -85,6 +85,11 @@ class TrainingParameters(Checked):
     num_batchEpoch: int | None = Field(default=None, ge=1, description="batches per epoch; none: all")
     train_share: float = Field(default=1.0, gt=0, le=1, description="share of the training images that is used")
     batch_size: int = Field(default=256, ge=1, description="images per training batch")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="of the network's forward pass in training; bf16 is faster where the processor has it; all else is "
+        "computed in fp32",
+    )
     base_optimizer: Literal["Adam", "AdamW", "SGD"] = Field(default="Adam", description="optimizer")
     lr: float = Field(default=2.5e-3, gt=0, description="learning rate at the start of each phase")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")

@@ -101,7 +101,8 @@ class StackTrainer(Trainer):
         """Gradients of all networks on one batch; returns their objectives, shape (members, m + 1)."""
 
         def one(network: dict[str, Tensor], method: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            outputs = functional_call(self.model, network, (images,))
+            with self.method.reduced():
+                outputs = functional_call(self.model, network, (images,))
             weights = [with_rows(network[name], positions) for name, positions in self._sparse]
             batch = functional_call(self.method, method, (outputs, labels, weights))
             return batch.objectives, batch.minimised
