@@ -12,7 +12,7 @@ from torch.nn import functional
 from Data_loaders.batches import Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork, TrunkNetwork
 from src.utils.errors import UserError
-from src.utils.training.method import Method, MethodState
+from src.utils.training.method import Method, MethodState, at_least_fp32
 from src.utils.training.parameters import TrainingParameters
 
 ADAPTOR_WEIGHT_DECAY = 5e-4
@@ -78,7 +78,7 @@ class KDMTL(Method):
         with self.reduced():
             shared = model.trunk(images)  # (N, features)
             outputs = model.predict(images, shared)
-        f, shared = self.objectives(outputs, labels), shared.float()
+        f, shared = self.objectives(outputs, labels), at_least_fp32(shared)
         d = self.distillation_losses(images, shared)
         ((self.k * f).sum() + (self.distillation * d).sum()).backward()
         self.distillation_sum += d.detach().sum() * len(shared)

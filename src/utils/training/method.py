@@ -179,7 +179,7 @@ class Method(nn.Module, ABC):
         """:math:`f_1, ..., f_m`, scalars, for outputs and labels, (N, m) or a tensor per task."""
         self.counts = []
         return [
-            self._loss(task, _at_least_fp32(output), labels_of(labels, number, task.name))
+            self._loss(task, at_least_fp32(output), labels_of(labels, number, task.name))
             for number, (task, output) in enumerate(zip(tasks_for(self.tasks, outputs), outputs, strict=True))
         ]
 
@@ -208,5 +208,6 @@ class Method(nn.Module, ABC):
         return False
 
 
-def _at_least_fp32(output: Tensor) -> Tensor:
+def at_least_fp32(output: Tensor) -> Tensor:
+    """An output of a network that computed in a reduced precision, ready for the losses; others stay as they are."""
     return output.float() if output.dtype == torch.bfloat16 else output
