@@ -28,8 +28,8 @@ from src.utils.training.stackable import check_stackable_network
 from src.utils.training.together import train_together
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, one_line, short
-from tests.test_interruptions import untimed
 from tests.test_scripts import run
+from tests.test_training import untimed
 
 VECTORS = ((0.01, 0.2, 0.79), (0.01, 0.5, 0.49), (0.01, 0.9, 0.09))
 TOLERANCE = 1e-4

@@ -29,7 +29,6 @@ from Data_loaders.sources import load_cifar10
 from src.utils.command_line.parser import exit_code
 from src.utils.files import read_npz, read_torch
 from src.utils.report import style
-from src.utils.runs.config import ROOT
 from src.utils.training.checkpoints import CheckpointFile
 from tests.conftest import write_idx
 from tests.test_export import MISSING
@@ -97,7 +96,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             end.setattr(CheckpointFile, "write", ending)
             assert script(*FLAGS, "--output-dir", str(interrupted)) == 130
         search = ("search", "--architecture", "HPS", "--k0", "0.001", "--resolution", "2")
-        assert run_code(command(*search, *FLAGS, "--output-dir", str(folder / "search"))) == 0
+        assert outcome(command(*search, *FLAGS, "--output-dir", str(folder / "search")))[0] == 0
         rng = np.random.default_rng(0)
         raw = folder / "data" / "MNIST" / "raw"
         raw.mkdir(parents=True)
@@ -112,7 +111,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         load_multimnist(folder / "data", 0, print)
         Image.fromarray(rng.integers(256, size=(28, 28)).astype(np.uint8)).save(folder / "digit.png")
         if not MISSING:
-            assert run_code(command("export", str(only(folder, "finished/logs/*/*/model.pth")))) == 0
+            assert outcome(command("export", str(only(folder, "finished/logs/*/*/model.pth"))))[0] == 0
         yield folder
 
 
@@ -121,13 +120,15 @@ def only(folder: Path, pattern: str) -> Path:
     return found
 
 
-def run_code(work: Callable[[], None]) -> int:
-    """The exit code of a command that prints nothing."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+def outcome(work: Callable[[], None]) -> tuple[int, str]:
+    """Exit code and errors of a command."""
+    errors = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
         try:
-            return exit_code(work)
+            code = exit_code(work)
         except SystemExit as left:
-            return int(left.code or 0)
+            code = int(left.code or 0)
+    return code, errors.getvalue()
 
 
 def places(house: Path, kind: str, working: Path) -> Place:
@@ -321,7 +322,7 @@ def test_2000_altered_files_end_in_a_line_each(kind: str, house: Path, tmp_path:
         pytest.skip(f"not installed: {', '.join(MISSING)} (requirements-export.txt)")
     place, rng = places(house, kind, tmp_path / "house"), np.random.default_rng(sum(map(ord, kind)))
     content = place.file.read_bytes()
-    assert outcome(place)[0] == 0  # as it is it can be used
+    assert outcome(place.read)[0] == 0  # as it is it can be used
     place.restore()
     normal, refused = peak(), 0
     before = signal.signal(signal.SIGALRM, too_long)
@@ -330,7 +331,7 @@ def test_2000_altered_files_end_in_a_line_each(kind: str, house: Path, tmp_path:
             new = altered_file(content, place.file, rng) if number % 2 else None
             place.file.write_bytes(damaged(content, rng) if new is None else new)
             signal.alarm(SECONDS)
-            code, said = outcome(place)
+            code, said = outcome(place.read)
             signal.alarm(0)
             assert code in (0, 2), (number, said)
             assert code == 0 or len([line for line in said.splitlines() if line.startswith("error: ")]) == 1, said
@@ -343,17 +344,6 @@ def test_2000_altered_files_end_in_a_line_each(kind: str, house: Path, tmp_path:
         signal.signal(signal.SIGALRM, before)
     assert refused > COUNTS[kind] // 4 or kind in ("cache", "picture", "idx", "idx labels")
     assert peak() < 2 * normal
-
-
-def outcome(place: Place) -> tuple[int, str]:
-    """Exit code and errors of the command that reads a file."""
-    errors = io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
-        try:
-            code = exit_code(place.read)
-        except SystemExit as left:
-            code = int(left.code or 0)
-    return code, errors.getvalue()
 
 
 class Malicious:
@@ -403,7 +393,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(kind: str, house: Path, 
     place, mark = places(house, kind, tmp_path / "house"), tmp_path / "mark"
     for content in malicious_files(mark).values():
         place.file.write_bytes(content)
-        code, said = outcome(place)
+        code, said = outcome(place.read)
         assert code == (0 if kind == "cache" else 2), said  # a damaged cache is made anew
         assert not mark.exists()
 
@@ -440,4 +430,3 @@ def test_a_turned_bit_is_seen_though_torch_does_not_look(tmp_path: Path) -> None
     with pytest.raises(Exception, match="damaged"):
         read_torch(file)
     assert time.perf_counter() - start < SECONDS
-    assert ROOT.exists()

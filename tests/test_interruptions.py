@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,11 @@ from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.checkpoints import CheckpointFile
 from src.utils.training.engine import Trainer
 from src.utils.training.methods import make_method
-from src.utils.training.records import EpochRecord, Observer
+from src.utils.training.records import Observer
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, make_network, one_line, short
 from tests.test_command_line import SHORT, only, results_of, run
+from tests.test_training import Messages, untimed
 
 
 @pytest.fixture(autouse=True)
@@ -129,14 +129,6 @@ class EndAt(Observer):
             self.end()
 
 
-class Messages(Observer):
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.texts.append(text)
-
-
 def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
@@ -189,10 +181,6 @@ def undisturbed_streams(splits: Splits) -> Trainer:
     trainer = make_trainer(streams(splits), splits)
     train(trainer)
     return trainer
-
-
-def untimed(history: list[EpochRecord]) -> list[EpochRecord]:
-    return [replace(record, seconds=0.0) for record in history]
 
 
 def assert_same(first: Trainer, second: Trainer) -> None:

@@ -12,7 +12,6 @@ from Data_loaders.streams import AnySplits, as_splits
 from src.models.compact import CompactNetwork
 from src.models.names import COMPRESSED
 from src.models.registry import SavedModel, load_model, save_model
-from src.models.row_layers import SkipLayer
 from src.utils.checked import from_plain
 from src.utils.command_line.options import CompareOptions, DrawOptions
 from src.utils.errors import UserError
@@ -41,6 +40,7 @@ from src.utils.study.compare import compare
 from src.utils.tasks import Task
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.evaluation import evaluate
+from src.utils.training.parameters import TrainingParameters
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class _Known:
     saved: SavedModel
     splits: AnySplits
     tasks: tuple[Task, ...]
-    skip_layer: SkipLayer
+    parameters: TrainingParameters
 
 
 @run_arithmetic()
 def test_model(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] | None = None) -> None:
     """Test a saved model on the test data of its data set, where the flags ``places`` say, or of the user's own."""
     known = _known(path, places, own)
-    network, parameters = known.saved.network, trained_with(path, known.saved.parameters)
-    layers = {} if isinstance(network, CompactNetwork) else network.growl_layers(known.skip_layer)
+    network, parameters = known.saved.network, known.parameters
+    layers = {} if isinstance(network, CompactNetwork) else network.growl_layers(parameters.skip_layer)
     test, validation = (
         evaluate(network, data, known.tasks, parameters.criterion)
         for data in (known.splits.test, known.splits.validation)
@@ -98,7 +98,7 @@ def _known(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] 
         UserError: if it cannot be read, or is not for these data.
     """
     saved = load_model(path, network=own().network()) if own else load_model(path)
-    config, skip_layer = trained_on(path, saved, places)
+    config, parameters = trained_on(path, saved, places)
     device = torch_device(config)
     if own is None:
         dataset = load_dataset(config, ConsoleObserver(quiet=False))
@@ -108,18 +108,18 @@ def _known(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProblem] 
         tasks = dataset.tasks
     else:
         splits, tasks = as_splits(own().data, device), own().tasks
-    return _Known(replace(saved, network=saved.network.to(device)), splits, tasks, skip_layer)
+    return _Known(replace(saved, network=saved.network.to(device)), splits, tasks, parameters)
 
 
-def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, SkipLayer]:
-    """The configuration that names the model's data, and its ``skip_layer``."""
+def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tuple[RunConfig, TrainingParameters]:
+    """The configuration that names the model's data, and what it was trained with."""
     try:
         data = part_of_results(saved.results, "dataset", "task", "data_seed")
     except ValueError as error:
         raise UserError(f"{path} does not say what it was trained on: train the model again") from error
     names = {"script": "test", "architecture": saved.architecture.name}
     config = from_plain(RunConfig, {**names, **data, **places})
-    return config, trained_with(path, saved.parameters).skip_layer
+    return config, trained_with(path, saved.parameters)
 
 
 def compare_folders(folders: list[Path], name: str, output_dir: str | None, options: CompareOptions) -> None:

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from Data_loaders.batches import Data, Labels, labels_of, size
 from Data_loaders.streams import SPLIT_NAMES, AnySplits
-from src.utils.errors import UserError
+from src.utils.errors import UserError, first_few
 from src.utils.tasks import BINARY, CLASSIFICATION, MULTILABEL, REGRESSION, Task
 from src.utils.training.evaluation import EVALUATION_BATCH, evaluate
 from src.utils.training.losses import is_labelled, loss_of, needs_labels, task_labels
 
-SHOWN = 5
 _YES_NO_TYPES = (torch.int64, torch.bool, torch.float32, torch.float64)
 
 
@@ -65,8 +64,7 @@ def check_labels(splits: AnySplits, tasks: Sequence[Task], say: Callable[[str], 
             _check_facts(f"{split} labels of task {number} ({task.name})", split, task, facts)
             missing = sorted(set(range(task.outputs)) - facts.different) if task.kind == CLASSIFICATION else []
             if split == "train" and missing:
-                shown = ", ".join(map(str, missing[:SHOWN])) + ", ..." * (len(missing) > SHOWN)
-                say(f"no training label of {task.name} is of class {shown}: the network cannot learn it")
+                say(f"no training label of {task.name} is of class {first_few(missing)}: the network cannot learn it")
 
 
 def check_functions(

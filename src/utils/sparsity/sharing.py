@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from src.utils.errors import first_few
 from src.utils.sparsity.rows import zero_rows
 
 MAX_ITERATIONS = 2000
@@ -60,7 +61,7 @@ def cluster_rows(rows: Tensor, sim_preference: float) -> Tensor:
     """
     bad = (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
-        shown = ", ".join(map(str, bad[:5])) + ", ..." * (len(bad) > 5)
+        shown = first_few(bad)
         raise ValueError(f"{len(bad)} of {len(rows)} rows have a number that is not finite: {shown} (counted from 0)")
     nonzero = ~zero_rows(rows)
     labels = torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
