@@ -46,7 +46,14 @@ class Case:
         """The parameters that this command trains with."""
         k = self.k or tuple(importlib.import_module(self.script).k)
         backbone = dataset_entry(self.dataset).backbone
-        defaults = default_parameters(backbone, self.architecture, method=self.method, sparsity=k[0] > 0, demo=demo)
+        defaults = default_parameters(
+            backbone,
+            self.architecture,
+            method=self.method,
+            sparsity=k[0] > 0,
+            demo=demo,
+            schedule=self.values.get("schedule", "reference"),
+        )
         return TrainingParameters(**{**defaults, "method": self.method, "w": k, **self.values})
 
 

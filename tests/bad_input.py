@@ -47,6 +47,7 @@ CHOICES: list[Case] = [
     (DEMO, (f"--{name}", "nonsense"), f"{name} is 'nonsense'; allowed: ")
     for name in (
         "base_optimizer",
+        "schedule",
         "precision",
         "criterion",
         "t_update",

@@ -46,12 +46,12 @@ class Scenario:
 SPARSE = ("--max_iter_search", "2", "--max_iter_retrain", "2", "--min_sparsRate", "0")
 SCENARIOS: Mapping[str, Scenario] = {
     "two phases": Scenario(("Example_MDMTN_MM_withSparsity.py", *FEW, *SPARSE, "--checkpoint_batches", "3"), 14, 4),
-    "MGDA": Scenario(("Example_HPS_MGDA_MM.py", *FEW, "--max_iter", "2"), 12, 2),
+    "MGDA": Scenario(("Example_HPS_MGDA_MM.py", *FEW, "--max_iter", "8"), 12, 2),
     "KDMTL": Scenario(
         ("Example_KDMTL_MM.py", *FEW, "--max_iter", "2", "--search_max_iter", "1", "--teacher_max_iter", "1"), 12, 2
     ),
     "Pareto study": Scenario(
-        ("Pareto_front_study_HPS_MM.py", *FEW, "--max_iter", "1", "--resolution", "4", "--jobs", "2"),
+        ("Pareto_front_study_HPS_MM.py", *FEW, "--max_iter", "4", "--resolution", "4", "--jobs", "2"),
         12,
         2,
         ("Example_HPS_MM_withSparsity.py", *FEW, *SPARSE),
@@ -78,6 +78,30 @@ def finish(words: tuple[str, ...], folder: Path) -> None:
     process = start(words, folder)
     _, said = process.communicate()
     assert process.returncode == 0, said
+
+
+def inside(folder: Path) -> bool:
+    """Whether a training has finished epochs or batches, and is not at its end."""
+    return any(folder.glob("logs/*/*/checkpoint.pt"))
+
+
+def seconds_inside(words: tuple[str, ...], folder: Path) -> tuple[float, float]:
+    """Do the work undisturbed; how long it took from its start, and from its first checkpoint to its last."""
+    started, seen = time.perf_counter(), []
+    process = start(words, folder)
+    while process.poll() is None:
+        if inside(folder):
+            seen.append(time.perf_counter())
+        time.sleep(0.02)
+    assert process.returncode == 0, process.communicate()[1]
+    return time.perf_counter() - started, seen[-1] - seen[0]
+
+
+def wait_for_a_moment(process: subprocess.Popen[str], folder: Path, seconds: float) -> None:
+    """Wait until so many seconds after the first checkpoint, or the end."""
+    while process.poll() is None and not inside(folder):
+        time.sleep(0.02)
+    time.sleep(seconds)
 
 
 TIMED = ("seconds", "latency_ms", "versions")
@@ -113,9 +137,7 @@ def test_ended_at_random_moments_nothing_is_lost_and_nothing_different(name: str
     for which in ("whole", "ended"):
         if scenario.before:
             finish(scenario.before, tmp_path / which)
-    started = time.perf_counter()
-    finish(scenario.words, tmp_path / "whole")
-    seconds = time.perf_counter() - started
+    seconds, training = seconds_inside(scenario.words, tmp_path / "whole")
     wanted = figures(tmp_path / "whole")
     ends = [signal.SIGKILL] * scenario.kills + [signal.SIGTERM] * scenario.terms
     counts: dict[str, int] = {"killed": 0, "terminated": 0, "inside": 0, "finished": 0}
@@ -123,14 +145,17 @@ def test_ended_at_random_moments_nothing_is_lost_and_nothing_different(name: str
         folder = tmp_path / "ended" if scenario.before else tmp_path / f"ended{place}"
         while True:  # a moment that falls behind the end of the work is none
             process = start(scenario.words, folder)
-            time.sleep(rng.uniform(0.2, 0.95) * seconds)
+            if place % 2:  # while it trains; otherwise at any time, when it starts or draws, too
+                wait_for_a_moment(process, folder, rng.uniform(0, 1) * training)
+            else:
+                time.sleep(rng.uniform(0.2, 0.95) * seconds)
             if process.poll() is None:
                 break
             assert process.wait() == 0
             clear(folder, keep=bool(scenario.before))
         os.killpg(process.pid, signal.SIGKILL) if end == signal.SIGKILL else process.terminate()
         _, said = process.communicate()
-        counts["inside"] += any(folder.glob("logs/*/*/checkpoint.pt"))
+        counts["inside"] += inside(folder)
         counts["killed" if end == signal.SIGKILL else "terminated"] += 1
         if end == signal.SIGTERM and process.returncode != TERMINATED:  # it came when all was done
             assert (process.returncode, figures(folder)) in ((0, wanted), (-signal.SIGTERM, wanted)), said

@@ -147,7 +147,7 @@ def make_trainer(
     network = make_network(images)
     assert isinstance(network, MDMTN)
     network.trunk = nn.Sequential(network.trunk, nn.Dropout(0.2))
-    parameters = short(t_update="optimizer", num_epochs=1)
+    parameters = short(t_update="optimizer", num_epochs=1, schedule="fast")  # whose rate changes with every batch
     method = ChebyshevMethod(network, parameters, CPU)
     return Trainer(
         *(network, method, splits, parameters), seed=0, observer=observer, checkpoint_batches=every, **values

@@ -54,6 +54,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("train_share", 1.5, "train_share is 1.5; allowed: a finite number > 0 and <= 1"),
     ("batch_size", 0, "batch_size is 0; allowed: a whole number >= 1"),
     ("base_optimizer", "adam", "base_optimizer is 'adam'; allowed: Adam, AdamW, SGD"),
+    ("schedule", "slow", "schedule is 'slow'; allowed: reference, fast"),
     ("precision", "fp16", "precision is 'fp16'; allowed: fp32, bf16"),
     ("lr", 0.0, "lr is 0.0; allowed: a finite number > 0"),
     ("lr", "1e-3", "lr is '1e-3'; allowed: a finite number > 0"),

@@ -24,7 +24,8 @@ from src.models.hps import HPS
 from src.models.mdmtn import MDMTN
 from src.models.registry import Architecture, load_model
 from src.utils.command_line import training
-from src.utils.command_line.flags import Plan
+from src.utils.command_line.flags import Plan, read_flags
+from src.utils.command_line.options import RunOptions
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.tasks import Task
@@ -479,6 +480,24 @@ def test_preferences_on_the_command_line_have_the_schedule_of_the_same_script_wi
         for defaults, flags in (({}, {"method": "MGDA"}), ({"method": "MGDA"}, {}))
     )
     assert [by_flag[name] for name in schedule] == [by_script[name] for name in schedule]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "k"), [("MDMTN", (0.01, 0.5, 0.49)), ("MTAN", (0.0, 0.5, 0.5)), ("STL", (0.0, 1.0))]
+)
+def test_the_fast_schedule_is_short_for_every_network_and_a_flag_still_counts(architecture: str, k: Any) -> None:
+    for dataset in ("MultiMnist", "Cifar10Mnist"):
+        plan = Plan(Path("s"), architecture, dataset, k, 0)
+        slow, fast = (TrainingParameters(**plan.given(flags).parameters()) for flags in ({}, {"schedule": "fast"}))
+        assert (slow.schedule, fast.schedule) == ("reference", "fast")
+        assert 3 * fast.epochs <= slow.epochs
+        assert (fast.max_layerSRate, fast.sim_preference) == (slow.max_layerSRate, slow.sim_preference)
+        by_script = TrainingParameters(**replace(plan, defaults={"schedule": "fast"}).parameters())
+        assert by_script == fast
+    flags = ["--schedule", "fast", "--max_iter_retrain", "2", "--lr_sched_coef", "0.5"]
+    request = read_flags(Plan(Path("s"), "HPS", "MultiMnist", (0.01, 0.5, 0.49)), flags, None, RunOptions)
+    assert (request.parameters.max_iter_retrain, request.parameters.num_epochs) == (2, 1)
+    assert request.notes == ("--lr_sched_coef does nothing here: only schedule reference uses it",)
 
 
 def test_a_new_data_set_needs_a_backbone_and_a_source_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

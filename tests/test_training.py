@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -465,6 +466,23 @@ def test_learning_rate_follows_the_scheduler(splits: Splits) -> None:
         )
         train(trainer)
         assert [record.lr for record in trainer.history] == pytest.approx(wanted)
+
+
+def test_fast_learning_rate_falls_with_every_step_to_zero_and_stays_in_the_search(splits: Splits) -> None:
+    fast = {"schedule": "fast", "lr": 0.1, "num_epochs": 2, "num_batchEpoch": 4}
+    dense = make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=2, base_optimizer="SGD", momentum=0.0, **fast)
+    optimizer, used = dense.make_optimizer(), []
+    optimizer.register_step_pre_hook(lambda which, *_: used.append(which.param_groups[0]["lr"]))
+    with patch.object(dense, "make_optimizer", return_value=optimizer):
+        train(dense)
+    assert used == pytest.approx([0.1 * (1 - step / 16) for step in range(16)])
+    assert [record.lr for record in dense.history] == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    sparse = make_trainer(splits, max_iter_search=2, max_iter_retrain=1, **fast)
+    train(sparse)
+    assert [record.lr for record in sparse.history] == pytest.approx([0.1] * 4 + [0.1, 0.05])
+    constant = make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=2, LR_scheduler=False, **fast)
+    train(constant)
+    assert [record.lr for record in constant.history] == pytest.approx([0.1] * 4)
 
 
 class Shares(Observer):

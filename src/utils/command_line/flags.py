@@ -20,7 +20,7 @@ from src.utils.command_line.options import RunOptions
 from src.utils.command_line.without_effect import idle_flags, without_effect
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
-from src.utils.training.defaults import default_parameters
+from src.utils.training.defaults import FAST, default_parameters
 from src.utils.training.parameters import TrainingParameters
 
 if TYPE_CHECKING:
@@ -69,12 +69,14 @@ class Plan:
         return str(self.defaults.get("method", "Chebyshev"))
 
     def parameters(self) -> dict[str, Any]:
-        """The training parameters; a demo, another method and k_0 = 0 have schedules of their own."""
+        """The training parameters; a demo, the fast one, another method and k_0 = 0 have schedules of their own."""
         if not isinstance(self.k, list | tuple | None):
             raise UserError(f"k is {self.k!r}; allowed: a list of numbers, for sparsity and each task")
         k = tuple(self.k) if self.k else _equal_vector(0.0, self.tasks)
+        schedule = str(self.defaults.get("schedule", "reference"))
         if self.own is not None:
-            return {"w": k, **_only(TrainingParameters, self.changed())}
+            fast = FAST if schedule == "fast" else {}
+            return {**fast, "w": k, **_only(TrainingParameters, self.changed())}
         check_architecture(self.architecture)
         values = default_parameters(
             dataset_entry(self.dataset).backbone,
@@ -82,6 +84,7 @@ class Plan:
             method=self.method,
             sparsity=_number(k[0]) > 0 or not self.defaults.get("Sparsity_study", True),
             demo=self.demo,
+            schedule=schedule,
         )
         return {**values, "w": k, **_only(TrainingParameters, self.changed())}
 
@@ -92,7 +95,7 @@ class Plan:
     def given(self, flags: Mapping[str, Any]) -> Plan:
         """The plan with what the flags say of it."""
         chosen = {name: flags[name] for name in ("architecture", "dataset", "task", "demo") if name in flags}
-        defaults = {**self.defaults, **{name: flags[name] for name in ("method", "k0") if name in flags}}
+        defaults = {**self.defaults, **{name: flags[name] for name in ("method", "schedule", "k0") if name in flags}}
         plan = replace(self, **chosen, k=flags.get("w", self.k), defaults=defaults)
         k0 = defaults.get("k0")
         return plan if plan.k or k0 is None else replace(plan, k=_equal_vector(_number(k0), plan.tasks))

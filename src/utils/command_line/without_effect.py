@@ -28,7 +28,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[TrainingParameters], bool], str],
     (("gradient_normalisation", "mgda_ub"), lambda p: p.method == "MGDA", "only method MGDA uses it"),
     (("distillation", "teachers"), lambda p: p.method in WITH_TEACHERS, "only method KDMTL uses it"),
     (("momentum",), lambda p: p.base_optimizer == "SGD", "only base_optimizer SGD uses it"),
-    (("lr_sched_coef",), lambda p: p.LR_scheduler, "LR_scheduler is no"),
+    (("lr_sched_coef", "schedule"), lambda p: p.LR_scheduler, "LR_scheduler is no"),
+    (("lr_sched_coef",), lambda p: p.schedule == "reference", "only schedule reference uses it"),
 )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,12 +86,21 @@ def _start(start: StartModel) -> str:
     )
 
 
+def _fall(used: Mapping[str, Any]) -> str:
+    """How the learning rate falls."""
+    if not used["LR_scheduler"]:
+        return "constant"
+    if used["schedule"] == "fast":
+        return "falling linearly to zero"
+    return f"x {used['lr_sched_coef']:g} per iteration"
+
+
 def _training(study: Study) -> str:
     results = study.best.results
     used = results.parameters
     return (
         f"with its zero rows held, iterations x epochs = {used['max_iter']} x {used['num_epochs']} at most, by "
-        f"{used['base_optimizer']} with learning rate {used['lr']:g} (x {used['lr_sched_coef']:g} per iteration), "
+        f"{used['base_optimizer']} with learning rate {used['lr']:g} ({_fall(used)}), "
         f"method {used['method']} with mu {used['mu']:g} (x {used['rho']:g}), seed {results.seed}, on "
         f"{results.device} with torch {results.versions['torch']}; the epoch whose validation losses have the best "
         "weighted Chebyshev value counts. All parameters are in `study.json`."

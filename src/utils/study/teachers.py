@@ -13,7 +13,7 @@ from src.utils.training.parameters import Mode, TrainingParameters
 
 _OF_ANY_TRAINING = (
     *("num_epochs", "tol_epochs", "num_batchEpoch", "train_share", "batch_size", "criterion"),
-    *("base_optimizer", "lr", "momentum", "LR_scheduler", "lr_sched_coef"),
+    *("base_optimizer", "lr", "momentum", "schedule", "LR_scheduler", "lr_sched_coef"),
 )
 
 

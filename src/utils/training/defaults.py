@@ -60,6 +60,22 @@ _METHOD: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
+# Schedule "fast", of every method.
+FAST: Mapping[str, Any] = MappingProxyType(
+    {
+        "schedule": "fast",
+        "base_optimizer": "Adam",
+        "batch_size": 128,
+        "num_epochs": 1,
+        "max_iter": 9,
+        "max_iter_search": 4,
+        "max_iter_retrain": 5,
+    }
+)
+_FAST: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"MultiMnist": {**FAST, "lr": 2.5e-3}, "Cifar10Mnist": {**FAST, "lr": 2.5e-3}}
+)
+
 # Pareto studies: the multipliers have to settle while the learning rate is large.
 STUDY: Mapping[str, Any] = MappingProxyType({"lr_sched_coef": 0.7})
 
@@ -85,7 +101,9 @@ DEMO: Mapping[str, Any] = MappingProxyType(
 )
 
 
-def default_parameters(backbone: str, architecture: str, *, method: str, sparsity: bool, demo: bool) -> dict[str, Any]:
+def default_parameters(
+    backbone: str, architecture: str, *, method: str, sparsity: bool, demo: bool, schedule: str = "reference"
+) -> dict[str, Any]:
     """Defaults that differ from the general ones.
 
     Args:
@@ -94,8 +112,10 @@ def default_parameters(backbone: str, architecture: str, *, method: str, sparsit
         method: of the training.
         sparsity: whether the sparsity objective takes part.
         demo: whether the short schedule of the demonstration is wanted.
+        schedule: by its name, as in :class:`TrainingParameters`.
     """
     own = {**_BACKBONE.get(backbone, {}), **_SPARSITY.get((backbone, architecture), {})}
     single = _SINGLE_TASK.get(backbone, {}) if architecture == "STL" and not sparsity else {}
     baseline = _METHOD.get(method, _METHOD.get(architecture, {}) if not sparsity else {})
-    return {**own, **single, **baseline, **(DEMO if demo else {})}
+    fast = _FAST.get(backbone, FAST) if schedule == "fast" else {}
+    return {**own, **single, **baseline, **fast, **(DEMO if demo else {})}

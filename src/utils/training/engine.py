@@ -32,6 +32,7 @@ from src.utils.training.losses import all_labelled
 from src.utils.training.method import Method
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.records import EpochRecord, Observer, Phase, RowRule, Snapshot
+from src.utils.training.schedule import learning_rate
 from src.utils.training.sparse_layers import sparse_layers
 
 
@@ -211,15 +212,17 @@ class Trainer:
         """Train and validate; each member that goes on gets a record, or the reason why it cannot."""
         started = time.perf_counter() - (self._inside.seconds if self._inside else 0.0)
         iteration = epoch // self.parameters.num_epochs
-        lr = self.parameters.lr * self.parameters.lr_sched_coef ** (iteration * self.parameters.LR_scheduler)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = learning_rate(self.parameters, phases[0], epoch)
+
+        def set_rate(share: float) -> None:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.parameters, phases[0], epoch + share)
 
         def save(batch: int, sums: _Sums) -> None:
             inside = Inside(batch, dict(vars(sums)), self._random_states(), time.perf_counter() - started)
             self._save(phases[0].name, optimizer, epoch, inside)
 
-        f = self._train_epoch(rule, optimizer, save).view(len(self.members), -1)
+        f = self._train_epoch(rule, optimizer, set_rate, save).view(len(self.members), -1)
         states = [member.method.state(values) for member, values in zip(self.members, f, strict=True)]
         rule.after_epoch(epoch + 1, self.method.sparsity_weight(), optimizer)
         number, validations = self.epochs + 1, self._validate()
@@ -263,7 +266,11 @@ class Trainer:
         )
 
     def _train_epoch(
-        self, rule: RowRule, optimizer: torch.optim.Optimizer, save: Callable[[int, _Sums], None]
+        self,
+        rule: RowRule,
+        optimizer: torch.optim.Optimizer,
+        set_rate: Callable[[float], None],
+        save: Callable[[int, _Sums], None],
     ) -> Tensor:
         """One pass over the training data, or what is left of it; returns the mean objectives, of all members.
 
@@ -275,6 +282,7 @@ class Trainer:
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
         within = [copied(member.method.state_dict()) for member in self.members] if self._inside else []
+        set_rate(0.0)
         for member in self.members:
             member.model.train()
             member.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
@@ -287,6 +295,7 @@ class Trainer:
         with held_back() as requests:
             for number, (images, labels) in enumerate(batches, start=done + 1):
                 optimizer.zero_grad()
+                set_rate((number - 1) / steps)
                 f = self._backward(images, labels)
                 counts = [size(images), *self.method.counts]
                 if counts != known:  # a tensor made of numbers is a copy to the device

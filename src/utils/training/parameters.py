@@ -84,6 +84,11 @@ class TrainingParameters(Checked):
     )
     num_batchEpoch: int | None = Field(default=None, ge=1, description="batches per epoch; none: all")
     train_share: float = Field(default=1.0, gt=0, le=1, description="share of the training images that is used")
+    schedule: Literal["reference", "fast"] = Field(
+        default="reference",
+        description="reference: the paper's epochs, the learning rate falls from iteration to iteration; fast: few "
+        "epochs, smaller batches, a rate that falls to zero within the phase; sets other defaults, too",
+    )
     batch_size: int = Field(default=256, ge=1, description="images per training batch")
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32",
@@ -94,9 +99,11 @@ class TrainingParameters(Checked):
     lr: float = Field(default=2.5e-3, gt=0, description="learning rate at the start of each phase")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
     LR_scheduler: bool = Field(
-        default=True, description="multiply the learning rate by lr_sched_coef after each iteration"
+        default=True, description="let the learning rate fall, as the schedule says; no: it stays lr"
     )
-    lr_sched_coef: float = Field(default=0.5, gt=0, le=1, description="factor on the learning rate")
+    lr_sched_coef: float = Field(
+        default=0.5, gt=0, le=1, description="factor on the learning rate after each iteration"
+    )
     criterion: Literal["cross_entropy", "multi_margin_loss"] = Field(
         default="cross_entropy", description="loss of a classification that has none of its own"
     )

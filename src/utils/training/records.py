@@ -18,7 +18,7 @@ class EpochRecord:
         phase: name of the phase.
         iteration: of the phase, from 1.
         epoch: of the whole run, from 1.
-        lr: learning rate.
+        lr: learning rate at its start.
         objectives: sparsity objective and task losses, mean over the epoch's batches.
         weighted_objectives: what the method makes of them (Chebyshev terms c), 0 for an objective out of play.
         lam: weights of the objectives (multipliers) during the epoch.
