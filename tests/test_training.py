@@ -469,7 +469,7 @@ def test_learning_rate_follows_the_scheduler(splits: Splits) -> None:
 
 
 def test_fast_learning_rate_falls_with_every_step_to_zero_and_stays_in_the_search(splits: Splits) -> None:
-    fast = {"schedule": "fast", "lr": 0.1, "num_epochs": 2, "num_batchEpoch": 4}
+    fast: dict[str, Any] = {"schedule": "fast", "lr": 0.1, "num_epochs": 2, "num_batchEpoch": 4}
     dense = make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=2, base_optimizer="SGD", momentum=0.0, **fast)
     optimizer, used = dense.make_optimizer(), []
     optimizer.register_step_pre_hook(lambda which, *_: used.append(which.param_groups[0]["lr"]))
