@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from Data_loaders.registry import dataset_entry
@@ -60,7 +60,7 @@ class Case:
 _SPARSER = {"min_sparsRate": 60.0, "max_layerSRate": 0.8}
 _EQUAL = (0.0, 0.5, 0.5)
 
-CASES: Mapping[str, Case] = {
+_CASES: Mapping[str, Case] = {
     "MDMTN_MM_sparse": Case("Example_MDMTN_MM_withSparsity", "MDMTN", "MultiMnist"),
     "MDMTN_MM_channel": Case(
         "Example_MDMTN_MM_withSparsity", "MDMTN", "MultiMnist", "--row_groups channel", {"row_groups": "channel"}
@@ -99,3 +99,18 @@ CASES: Mapping[str, Case] = {
     "STL_CM_photograph": Case("Example_STL_CM_noSparsity", "STL", "Cifar10Mnist", "--task 0", task=0),
     "STL_CM_digit": Case("Example_STL_CM_noSparsity", "STL", "Cifar10Mnist", "--task 1", task=1),
 }
+
+FAST = "_fast"
+_ALSO_FAST = (
+    *("MDMTN_MM_sparse", "MDMTN_MM_dense", "HPS_MM_sparse", "HPS_MM_dense", "STL_MM_left", "STL_MM_right"),
+    *("HPS_MM_equal", "HPS_MM_MGDA", "MDMTN_MM_MGDA", "MDMTN_CM_sparser"),
+)
+
+
+def _fast(case: Case) -> Case:
+    """The same by the fast schedule."""
+    flags = f"{case.flags} --schedule fast".strip()
+    return replace(case, flags=flags, values={**case.values, "schedule": "fast"})
+
+
+CASES: Mapping[str, Case] = {**_CASES, **{f"{name}{FAST}": _fast(_CASES[name]) for name in _ALSO_FAST}}

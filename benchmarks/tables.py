@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, FAST
 from src.utils.errors import UserError
 from src.utils.files import write_text
 
@@ -25,6 +26,26 @@ REFERENCE: Mapping[str, tuple[tuple[float, ...], float, float]] = MappingProxyTy
     }
 )
 """Of the authors' own code on the same files with its full default schedule: test accuracy, its mean, zero rows."""
+
+
+SHORT = (
+    *("MDMTN_MM_sparse", "MDMTN_MM_sparse_fast", "MDMTN_MM_dense", "HPS_MM_sparse_fast", "HPS_MM_dense_fast"),
+    *("MDMTN_CM_sparse", "MDMTN_CM_sparser", "MDMTN_CM_sparser_fast", "MDMTN_CM_dense", "HPS_CM_sparse"),
+)
+"""What the README's table shows; that of docs/results.md shows all."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured.
+
+    Attributes:
+        cases: lines of every case that has some.
+        speed: timings of ``benchmarks.speed``, see :class:`benchmarks.speed.Timing`.
+    """
+
+    cases: Mapping[str, Rows]
+    speed: Rows
 
 
 def write_tables(root: Path, results: Path) -> list[Path]:
@@ -56,7 +77,7 @@ def read_cases(results: Path) -> dict[str, Rows]:
 
 def with_tables(text: str, results: Path) -> str:
     """The text of a page with its tables made anew."""
-    found = read_cases(results)
+    found = Found(read_cases(results), _read_speed(results / "speed.json"))
 
     def table(match: re.Match[str]) -> str:
         name = match[1]
@@ -67,7 +88,21 @@ def with_tables(text: str, results: Path) -> str:
     return re.sub(r"<!-- table (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
-def _main(found: Mapping[str, Rows]) -> str:
+def _read_speed(path: Path) -> Rows:
+    return json.loads(path.read_text())["timings"] if path.exists() else []
+
+
+def _main(found: Found) -> str:
+    """A row for each of some cases."""
+    return _rows({name: found.cases[name] for name in SHORT if name in found.cases})
+
+
+def _all(found: Found) -> str:
+    """A row per case."""
+    return _rows(found.cases)
+
+
+def _rows(found: Mapping[str, Rows]) -> str:
     """A row per case: means and standard deviations over the seeds."""
     head = "| run | seeds | test accuracy, mean of the tasks | zero rows | reference: accuracy, zero rows |"
     rows = []
@@ -80,11 +115,39 @@ def _main(found: Mapping[str, Rows]) -> str:
     return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 
-def _seeds(found: Mapping[str, Rows]) -> str:
+def _schedules(found: Found) -> str:
+    """A row per case that was trained by both schedules: accuracy, zero rows, time."""
+    head = "| run | accuracy: reference | fast | zero rows: reference | fast | seconds: reference | fast |"
+    rows = []
+    for name, lines in found.cases.items():
+        if f"{name}{FAST}" not in found.cases:
+            continue
+        both = (lines, found.cases[f"{name}{FAST}"])
+        cells = [_spread([float(np.mean(line["test_accuracy"])) for line in part], 2) for part in both]
+        cells += [_spread([line["sparsity_rate"] for line in part], 1) for part in both]
+        cells += [f"{np.median([line['seconds'] for line in part]):.0f}" for part in both]
+        rows.append(f"| `{CASES[name].command}` | {' | '.join(cells)} |")
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def _speed(found: Found) -> str:
+    """A row per timing."""
+    rows, last = [], None
+    for timing in found.speed:
+        group = "" if timing["group"] == last else timing["group"]
+        last = timing["group"]
+        ratio = f"{timing['ratio']:.3g}"
+        if timing["low"] < timing["high"]:
+            ratio += f" ({timing['low']:.3g} to {timing['high']:.3g})"
+        rows.append(f"| {group} | {timing['name']} | {timing['ms']:.3g} | {ratio} |")
+    return "\n".join(["| what | | ms | ratio, or share of the step |", "|---|---|---|---|", *rows])
+
+
+def _seeds(found: Found) -> str:
     """A row per run."""
     columns = ("run", "seed", "test accuracy", "zero rows", "compression", "sharing", "reference")
     rows = []
-    for name, lines in found.items():
+    for name, lines in found.cases.items():
         for place, line in enumerate(lines):
             known = name in REFERENCE and place == 0
             each, mean, share = REFERENCE.get(name, ((), 0.0, 0.0))
@@ -101,12 +164,12 @@ def _seeds(found: Mapping[str, Rows]) -> str:
     return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows])
 
 
-def _small(found: Mapping[str, Rows]) -> str:
-    """A row per case that has zero rows: means over the seeds, dense -> compressed."""
+def _small(found: Found) -> str:
+    """A row per case that has zero rows, of the usual schedule: means over the seeds, dense -> compressed."""
     head = "| run | zero rows | parameters | kB | multiply-adds | faster: 1 image | 256 images |"
     rows = []
-    for name, lines in found.items():
-        if not any(line["sparsity_rate"] for line in lines):
+    for name, lines in found.cases.items():
+        if name.endswith(FAST) or not any(line["sparsity_rate"] for line in lines):
             continue
         pairs = [line["compression"] for line in lines]
         cells = [f"`{CASES[name].command}`", _spread([line["sparsity_rate"] for line in lines], 1)]
@@ -117,8 +180,8 @@ def _small(found: Mapping[str, Rows]) -> str:
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
 
 
-TABLES: Mapping[str, Callable[[Mapping[str, Rows]], str]] = MappingProxyType(
-    {"main": _main, "seeds": _seeds, "small": _small}
+TABLES: Mapping[str, Callable[[Found], str]] = MappingProxyType(
+    {"main": _main, "all": _all, "seeds": _seeds, "small": _small, "schedules": _schedules, "speed": _speed}
 )
 
 
