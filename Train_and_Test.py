@@ -7,14 +7,15 @@
     python Train_and_Test.py predict MODEL IMAGE
     python Train_and_Test.py models --max_bytes 300000
     python Train_and_Test.py search --architecture MDMTN --dataset MultiMnist --k0 0.001
+    python Train_and_Test.py sparsity_study --architecture MDMTN --dataset MultiMnist --schedule fast
     python Train_and_Test.py compare logs/STUDY logs/STUDY
     python Train_and_Test.py draw logs/FOLDER
 
 The first trains one network and tests it, the second tests a saved one, the third writes a smaller network with the
 same answers, export one for ONNX Runtime. predict says what pictures show, models lists the saved models within a
-budget. search trains a network for each of a family of preference vectors and keeps the best, compare draws several
-fronts in one picture, draw draws anew what a run or a study draws at its end. --help after each of them lists its
-flags.
+budget. search trains a network for each of a family of preference vectors and keeps the best,
+sparsity_study shows accuracy against size from dense to nearly empty networks, compare draws several fronts in one
+picture, draw draws anew what a run or a study draws at its end. --help after each of them lists its flags.
 """
 
 from __future__ import annotations
@@ -199,6 +200,7 @@ def main(arguments: Sequence[str]) -> None:
         "predict": commands.predict,
         "models": commands.models,
         "search": lambda rest: commands.search(plan, rest),
+        "sparsity_study": lambda rest: commands.sparsity_study(plan, rest),
         "compare": commands.compare,
         "draw": commands.draw,
     }

@@ -83,6 +83,14 @@ _CASES: Mapping[str, Case] = {
         "--min_sparsRate 60 --max_layerSRate 0.8",
         _SPARSER,
     ),
+    "MDMTN_CM_sparse_photographs": Case(
+        "Example_MDMTN_CM_withSparsity",
+        "MDMTN",
+        "Cifar10Mnist",
+        "--k 0.02 0.8 0.18 --min_sparsRate 60 --max_layerSRate 0.82",
+        {**_SPARSER, "max_layerSRate": 0.82},
+        k=(0.02, 0.8, 0.18),
+    ),
     "MDMTN_CM_channel": Case(
         "Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist", "--row_groups channel", {"row_groups": "channel"}
     ),
@@ -100,17 +108,26 @@ _CASES: Mapping[str, Case] = {
     "STL_CM_digit": Case("Example_STL_CM_noSparsity", "STL", "Cifar10Mnist", "--task 1", task=1),
 }
 
-FAST = "_fast"
 _ALSO_FAST = (
     *("MDMTN_MM_sparse", "MDMTN_MM_dense", "HPS_MM_sparse", "HPS_MM_dense", "STL_MM_left", "STL_MM_right"),
-    *("HPS_MM_equal", "HPS_MM_MGDA", "MDMTN_MM_MGDA", "MDMTN_CM_sparser"),
+    *("HPS_MM_equal", "HPS_MM_MGDA", "MDMTN_MM_MGDA"),
 )
+_ALSO_FAST_BF16 = ("MDMTN_MM_sparse", "MDMTN_CM_sparser", "MDMTN_CM_sparse_photographs")
 
 
-def _fast(case: Case) -> Case:
-    """The same by the fast schedule."""
-    flags = f"{case.flags} --schedule fast".strip()
-    return replace(case, flags=flags, values={**case.values, "schedule": "fast"})
+def _with(case: Case, **values: str) -> Case:
+    """The same with further flags."""
+    flags = " ".join([case.flags, *(f"--{name} {value}" for name, value in values.items())]).strip()
+    return replace(case, flags=flags, values={**case.values, **values})
 
 
-CASES: Mapping[str, Case] = {**_CASES, **{f"{name}{FAST}": _fast(_CASES[name]) for name in _ALSO_FAST}}
+FASTER: Mapping[str, Mapping[str, str]] = {
+    "_fast": {"schedule": "fast"},
+    "_fast_bf16": {"schedule": "fast", "precision": "bf16"},
+}
+"""What the ends of the names of cases say of them."""
+CASES: Mapping[str, Case] = {
+    **_CASES,
+    **{f"{name}_fast": _with(_CASES[name], **FASTER["_fast"]) for name in _ALSO_FAST},
+    **{f"{name}_fast_bf16": _with(_CASES[name], **FASTER["_fast_bf16"]) for name in _ALSO_FAST_BF16},
+}

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.cases import CASES, FAST, Case
+from benchmarks.cases import CASES, Case
 from benchmarks.tables import Rows, read_cases
 from src.utils.report.style import save
 
@@ -60,7 +60,7 @@ def size_of(lines: Rows) -> Mapping[str, float]:
 def _is_drawn(name: str) -> bool:
     """Single-task networks are no networks for all tasks, a method and a schedule are no size."""
     case = CASES[name]
-    return case.architecture != "STL" and case.method == "Chebyshev" and not name.endswith(FAST)
+    return case.architecture != "STL" and case.method == "Chebyshev" and case.values.get("schedule") != "fast"
 
 
 def _kind(case: Case, lines: Rows) -> str:

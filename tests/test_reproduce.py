@@ -69,10 +69,36 @@ def test_tables_show_means_spreads_and_quotients(tmp_path: Path) -> None:
     assert with_tables(made, tmp_path / "r") == made
 
 
+def test_schedules_and_statements_compare_the_same_seeds(tmp_path: Path) -> None:
+    slow, fast, dense = "MDMTN_MM_sparse", "MDMTN_MM_sparse_fast", "MDMTN_MM_dense_fast"
+    write(tmp_path / "r", slow, [line(slow, seed, seconds=240.0) for seed in (0, 1)])
+    write(tmp_path / "r", fast, [line(fast, seed, seconds=60.0) for seed in (0, 1, 2)])
+    write(
+        tmp_path / "r", dense, [line(dense, n, test_accuracy=[90.0 + n - gain, 80.0]) for n, gain in ((0, 2), (2, 4))]
+    )
+    made = with_tables("<!-- table schedules --><!-- end -->\n<!-- table claims --><!-- end -->", tmp_path / "r")
+    assert "| `Example_MDMTN_MM_withSparsity.py` | 2 | 85.25 ± 0.35 | 50.0 ± 0.0 | 240 | 1.0 |" in made
+    assert "--schedule fast` | 3 | 85.50 ± 0.50 | 50.0 ± 0.0 | 60 | 4.0 |" in made
+    assert "Example_MDMTN_MM_noSparsity" not in made  # has one schedule
+    assert "| sparse MDMTN over dense MDMTN | 2 | +1.50 ± 0.71 | 0.2 |" in made
+    assert "HPS" not in made
+
+
+def test_the_table_of_speed_has_a_row_per_timing(tmp_path: Path) -> None:
+    timing = {"group": "step", "name": "plain", "ms": 50.0, "ratio": 1.0, "low": 1.0, "high": 1.0}
+    (tmp_path / "speed.json").write_text(
+        json.dumps(
+            {"timings": [timing, {**timing, "name": "ours", "ms": 55.0, "ratio": 1.1, "low": 1.0, "high": 1.21}]}
+        )
+    )
+    made = with_tables("<!-- table speed --><!-- end -->", tmp_path)
+    assert "| step | plain | 50 | 1 |\n|  | ours | 55 | 1.1 (1 to 1.21) |" in made
+
+
 def test_another_figure_makes_another_table_and_pages_are_written(tmp_path: Path) -> None:
     for page in PAGES:
         (tmp_path / page).parent.mkdir(exist_ok=True)
-        (tmp_path / page).write_text("<!-- table main -->\n<!-- end -->\n")
+        (tmp_path / page).write_text("<!-- table all -->\n<!-- end -->\n")
     write(tmp_path / "r", "HPS_MM_dense", [line("HPS_MM_dense", 0, test_accuracy=[70.0, 60.0])])
     assert len(write_tables(tmp_path, tmp_path / "r")) == len(PAGES)
     assert "65.00" in (tmp_path / PAGES[0]).read_text()
@@ -106,7 +132,9 @@ def test_cases_are_what_their_scripts_train(name: str) -> None:
     assert parameters.with_sparsity is ("sparse" in name or "channel" in name)
     assert parameters.tasks == (1 if case.architecture == "STL" else 2)
     for flag, value in re.findall(r"--(\w+) (\S+)", case.flags):
-        known = {"task": case.task, "method": case.method}.get(flag, getattr(parameters, flag, None))
+        known = {"task": case.task, "method": case.method, "k": parameters.w[0]}.get(
+            flag, getattr(parameters, flag, None)
+        )
         assert str(known).removesuffix(".0") == value
 
 

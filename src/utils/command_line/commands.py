@@ -19,6 +19,7 @@ from src.utils.command_line.options import (
     RepeatOptions,
     SearchedOptions,
     SearchOptions,
+    SizesOptions,
     StudyOptions,
     TaughtOptions,
     TrainOptions,
@@ -55,6 +56,16 @@ def search(plan: Plan, arguments: Sequence[str]) -> None:
     without = ("w", "num_tasks")
     request = read_flags(plan, arguments, search.__doc__, SearchOptions, command="search", without=without)
     _train(request, "search_preferences")
+
+
+def sparsity_study(plan: Plan, arguments: Sequence[str]) -> None:
+    """Train networks from dense to nearly empty, by k_0 and by the cap on a layer, and show what each costs."""
+    plan = replace(plan, defaults={"k0": 1e-3, "min_sparsRate": 0.0, **plan.defaults})
+    without = ("num_tasks", "max_layerSRate", "min_sparsRate")
+    request = read_flags(
+        plan, arguments, sparsity_study.__doc__, SizesOptions, command="sparsity_study", without=without
+    )
+    _train(request, "study_sizes")
 
 
 def search_and_train(

@@ -76,6 +76,18 @@ class SearchOptions(SweepOptions):
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
+class SizesOptions(SweepOptions):
+    """Of a study of accuracy and size."""
+
+    k0s: tuple[float, ...] = Field(
+        default=(1e-3, 1e-2), strict=False, description="preferences of the sparsity objective"
+    )
+    caps: tuple[float, ...] = Field(
+        default=(0.2, 0.4, 0.6, 0.8, 0.9, 0.95), strict=False, description="values of max_layerSRate, for each k0"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class SearchedOptions(SweepOptions):
     """Of a search over parameters that comes before a training."""
 

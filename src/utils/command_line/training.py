@@ -17,6 +17,7 @@ from src.utils.command_line.options import (
     RunOptions,
     SearchedOptions,
     SearchOptions,
+    SizesOptions,
     SweepOptions,
     TaughtOptions,
     TrainOptions,
@@ -29,8 +30,10 @@ from src.utils.report.console import (
     show_repetitions,
     show_run,
     show_search,
+    show_sizes,
 )
 from src.utils.report.run import draw_run
+from src.utils.report.sizes import draw_sizes
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.runs.config import Run, RunConfig
 from src.utils.runs.problem import Problem, check_run, load_dataset, torch_device
@@ -41,6 +44,7 @@ from src.utils.study.preference_vectors import preference_family
 from src.utils.study.record import RECORD
 from src.utils.study.repeat import repeat
 from src.utils.study.search import keep_best, search
+from src.utils.study.sparsity_study import read_sizes, sparsity_candidates, sparsity_study
 from src.utils.study.sweep import Basis, Outcome, started_runs
 from src.utils.study.teachers import ideal_point, payoff_table, train_teachers
 from src.utils.study.worker import end_with_starter
@@ -124,6 +128,15 @@ def search_preferences(request: Request[SearchOptions]) -> None:
     basis = basis_of(request)
     outcome = search(basis, [{"w": k} for k in vectors])
     show_search(outcome, [*draw_search(outcome), keep_best(basis, outcome)])
+    leave_if_failed(outcome)
+
+
+def study_sizes(request: Request[SizesOptions]) -> None:
+    """Train networks from dense to nearly empty and show what each reaches and costs."""
+    candidates = sparsity_candidates(request.parameters.w, request.options.k0s, request.options.caps)
+    check_run(request.config, request.parameters)  # before data are loaded
+    outcome = sparsity_study(basis_of(request), candidates)
+    show_sizes(outcome, read_sizes(outcome.folder), draw_sizes(outcome))
     leave_if_failed(outcome)
 
 

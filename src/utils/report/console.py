@@ -16,6 +16,7 @@ from src.utils.sparsity.metrics import RowCounts
 from src.utils.study.compare import Comparison as FrontComparison
 from src.utils.study.pareto_study import Study
 from src.utils.study.repeat import statistics_of
+from src.utils.study.sparsity_study import Size
 from src.utils.study.sweep import Outcome, SweepObserver
 from src.utils.training.records import EpochRecord, Observer
 
@@ -161,6 +162,18 @@ def show_search(outcome: Outcome, files: Iterable[Path]) -> None:
         mark = "  <- best" if place == outcome.best else ""
         rows = f"zero rows {results.sparsity_rate:5.1f} %"
         print(f"{point.label}:  {accuracies}  mean {results.mean_accuracy:6.2f}, {rows}{mark}")
+    show_failures(outcome)
+    show_files([*sorted(outcome.folder.glob("*.csv")), *files])
+
+
+def show_sizes(outcome: Outcome, sizes: Iterable[Size], files: Iterable[Path]) -> None:
+    """Print a line per training of a sparsity study, and the names of the files."""
+    print(f"\n{'k_0':>8} {'cap':>5} {'zero rows':>9} {'test':>7} {'parameters':>11} {'kB':>8} {'multiply-adds':>14}")
+    for size in sizes:
+        print(
+            f"{size.k0:8g} {size.cap:5g} {size.sparsity_rate:7.1f} % {size.test_accuracy:5.2f} % "
+            f"{size.parameters:11,} {size.kilobytes:8.1f} {size.multiply_adds:14,}"
+        )
     show_failures(outcome)
     show_files([*sorted(outcome.folder.glob("*.csv")), *files])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from src.utils.errors import UserError
 from src.utils.report.run import draw_run
+from src.utils.report.sizes import draw_sizes
 from src.utils.report.study_report import report_study
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.study.pareto_study import study_of
@@ -16,12 +17,13 @@ from src.utils.study.sweep import Outcome, read_outcome
 _KINDS: Mapping[str, Callable[[Outcome], list[Path]]] = {
     "search": draw_search,
     "repetitions": draw_repetitions,
+    "sparsity_study": draw_sizes,
     "study": lambda outcome: report_study(study_of(outcome)),
 }
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw the pictures of a finished run, search, study or repetitions, with their runs'; returns the files.
+    """Draw the pictures of a finished run, search, study or repetitions with their runs'; returns the files.
 
     Raises:
         UserError: if the folder holds none of them, or their files are damaged.

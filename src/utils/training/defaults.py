@@ -73,7 +73,10 @@ FAST: Mapping[str, Any] = MappingProxyType(
     }
 )
 _FAST: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {"MultiMnist": {**FAST, "lr": 2.5e-3}, "Cifar10Mnist": {**FAST, "lr": 2.5e-3}}
+    {
+        "MultiMnist": {**FAST, "lr": 2.5e-3},
+        "Cifar10Mnist": {**FAST, "lr": 2e-3, "batch_size": 64, "max_iter": 12, "max_iter_retrain": 8},
+    }
 )
 
 # Pareto studies: the multipliers have to settle while the learning rate is large.
