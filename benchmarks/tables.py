@@ -30,7 +30,7 @@ REFERENCE: Mapping[str, tuple[tuple[float, ...], float, float]] = MappingProxyTy
 
 
 SHORT = (
-    *("MDMTN_MM_sparse", "MDMTN_MM_sparse_fast", "MDMTN_MM_dense", "HPS_MM_sparse_fast", "HPS_MM_dense_fast"),
+    *("MDMTN_MM_sparse", "MDMTN_MM_sparse_fast", "MDMTN_MM_dense", "HPS_MM_sparse_fast"),
     *(
         "MDMTN_CM_sparse",
         "MDMTN_CM_sparser",

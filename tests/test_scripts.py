@@ -492,8 +492,10 @@ def test_the_fast_schedule_is_short_for_every_network_and_a_flag_still_counts(ar
         assert (slow.schedule, fast.schedule) == ("reference", "fast")
         assert 3 * fast.epochs <= slow.epochs
         assert (fast.max_layerSRate, fast.sim_preference) == (slow.max_layerSRate, slow.sim_preference)
-        by_script = TrainingParameters(**replace(plan, defaults={"schedule": "fast"}).parameters())
-        assert by_script == fast
+        by_script = replace(plan, defaults={"schedule": "fast"})
+        assert TrainingParameters(**by_script.parameters()) == fast
+        teacher = TrainingParameters(**by_script.of_another(architecture="STL", k=(0.0, 1.0)).parameters())
+        assert (teacher.schedule, teacher.epochs) == ("fast", fast.epochs)
     flags = ["--schedule", "fast", "--max_iter_retrain", "2", "--lr_sched_coef", "0.5"]
     request = read_flags(Plan(Path("s"), "HPS", "MultiMnist", (0.01, 0.5, 0.49)), flags, None, RunOptions)
     assert (request.parameters.max_iter_retrain, request.parameters.num_epochs) == (2, 1)

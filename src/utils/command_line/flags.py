@@ -92,6 +92,11 @@ class Plan:
         """Training parameters and options that differ from the usual ones."""
         return {**self.defaults, **(self.in_demo if self.demo else {})}
 
+    def of_another(self, **changes: Any) -> Plan:
+        """The plan of a training that another one needs first: by the same schedule, with its own usual values."""
+        same = {name: value for name, value in self.defaults.items() if name == "schedule"}
+        return replace(self, **changes, defaults=same, in_demo={})
+
     def given(self, flags: Mapping[str, Any]) -> Plan:
         """The plan with what the flags say of it."""
         chosen = {name: flags[name] for name in ("architecture", "dataset", "task", "demo") if name in flags}

@@ -112,5 +112,5 @@ def _make_model(request: Request[StudyOptions], k0: float | None) -> None:
     data = load_dataset(request.config, ConsoleObserver(quiet=True))
     check_reference_point(request.parameters, data.tasks)  # of the study, before there is work
     k = (k0, round(0.2 * (1 - k0), 6), round(0.8 * (1 - k0), 6))
-    parameters = TrainingParameters(**replace(request.plan, k=k, defaults={}, in_demo={}).parameters())
+    parameters = TrainingParameters(**request.plan.of_another(k=k).parameters())
     start_or_go_on(request.config, parameters, observer)

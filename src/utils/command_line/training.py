@@ -191,7 +191,7 @@ def _with_range(request: Request[Any]) -> TrainingParameters:
 
 def _teacher(request: Request[SearchedOptions]) -> TrainingParameters:
     """Defaults of a single task without sparsity."""
-    single = replace(request.plan, architecture="STL", k=(0.0, 1.0), defaults={}, in_demo={})
+    single = request.plan.of_another(architecture="STL", k=(0.0, 1.0))
     iterations = getattr(request.options, "teacher_max_iter", None)
     return TrainingParameters(**single.parameters() | ({} if iterations is None else {"max_iter": iterations}))
 
