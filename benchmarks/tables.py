@@ -31,13 +31,7 @@ REFERENCE: Mapping[str, tuple[tuple[float, ...], float, float]] = MappingProxyTy
 
 SHORT = (
     *("MDMTN_MM_sparse", "MDMTN_MM_sparse_fast", "MDMTN_MM_dense", "HPS_MM_sparse_fast"),
-    *(
-        "MDMTN_CM_sparse",
-        "MDMTN_CM_sparser",
-        "MDMTN_CM_sparse_photographs_fast_bf16",
-        "MDMTN_CM_dense",
-        "HPS_CM_sparse",
-    ),
+    *("MDMTN_CM_sparse", "MDMTN_CM_sparser", "MDMTN_CM_dense", "HPS_CM_sparse"),
 )
 """What the README's table shows; that of docs/results.md shows all."""
 
