@@ -101,7 +101,7 @@ OTHERS: list[Case] = [
     (
         COMMAND,
         ("serch", "--architecture", "HPS"),
-        "unknown command 'serch'; known: test, compress, export, predict, models, search, compare",
+        "unknown command 'serch'; known: test, compress, export, predict, models, search, sparsity_study, compare",
     ),
     (COMMAND, ("--architecture", "HSP", "--k", "0", "1", "1"), "architecture is 'HSP'; allowed: MDMTN, HPS, STL, MTAN"),
     (COMMAND, ("--dataset", "MNIST", "--k", "0", "1", "1"), "dataset is 'MNIST'; allowed: MultiMnist"),

@@ -23,7 +23,7 @@ from src.models.registry import Architecture, save_model
 from src.utils import report
 from src.utils.checked import to_plain
 from src.utils.errors import UserError
-from src.utils.files import write_json, write_text
+from src.utils.files import write_csv, write_json, write_text
 from src.utils.report import console, diagram, fronts, sweeps
 from src.utils.report import run as run_pictures
 from src.utils.report.choice import draw_models
@@ -31,6 +31,7 @@ from src.utils.report.diagram import draw_diagram
 from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison, draw_curves, draw_front, draw_front_3d, draw_fronts
 from src.utils.report.run import draw_history, draw_rows, draw_run, draw_samples
+from src.utils.report.sizes import draw_sizes
 from src.utils.report.study_report import report_study
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.runs.config import HISTORY, MODEL, RESULTS, SAMPLES, START, Run, RunConfig
@@ -44,6 +45,7 @@ from src.utils.study.pareto import hypervolume, non_dominated, reference_point
 from src.utils.study.pareto_study import Boxes, Study, study_of
 from src.utils.study.record import RECORD
 from src.utils.study.repeat import statistics_of
+from src.utils.study.sparsity_study import TABLE, Size
 from src.utils.study.start_models import StartModel
 from src.utils.study.sweep import Outcome, read_outcome
 from src.utils.study.trials import shown_value
@@ -194,6 +196,13 @@ def made_up_search(folder: Path) -> Outcome:
     return made_up_sweep(folder / "search", "search", vectors(3))
 
 
+def made_up_sizes(folder: Path) -> Outcome:
+    outcome = made_up_sweep(folder / "sizes", "sparsity_study", vectors(3))
+    dense, sparse = Size(0.0, 0.0, 96.0, 95.0, 0.0, 100, 4.0, 90), Size(0.1, 0.5, 95.0, 94.0, 50.0, 20, 1.0, 30)
+    write_csv(outcome.folder / TABLE, [asdict(size) for size in (dense, sparse, replace(sparse, cap=0.9))])
+    return outcome
+
+
 def made_up_repetitions(folder: Path, count: int = 3) -> Outcome:
     outcome = made_up_sweep(folder / "repetitions", "repetitions", [{"seed": seed} for seed in range(count)])
     for place, results in enumerate(outcome.results):
@@ -306,6 +315,7 @@ PICTURES: dict[str, Callable[[Path], list[Path]]] = {
     "draw_run": lambda folder: draw_run(made_up(folder / "run").folder),
     "draw_samples": drawn_samples,
     "draw_search": lambda folder: draw_search(made_up_search(folder)),
+    "draw_sizes": lambda folder: draw_sizes(made_up_sizes(folder)),
     "report_study": lambda folder: report_study(made_up_study(folder))[1:],  # the first is in words
 }
 PARTS = {"draw_table", "draw_zero_rows"}
