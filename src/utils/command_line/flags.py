@@ -20,7 +20,7 @@ from src.utils.command_line.options import RunOptions
 from src.utils.command_line.without_effect import idle_flags, without_effect
 from src.utils.errors import UserError
 from src.utils.runs.config import RunConfig
-from src.utils.training.defaults import FAST, default_parameters
+from src.utils.training.defaults import default_parameters, schedule_parameters
 from src.utils.training.parameters import TrainingParameters
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class Plan:
         k = tuple(self.k) if self.k else _equal_vector(0.0, self.tasks)
         schedule = str(self.defaults.get("schedule", "reference"))
         if self.own is not None:
-            fast = FAST if schedule == "fast" else {}
-            return {**fast, "w": k, **_only(TrainingParameters, self.changed())}
+            return {**schedule_parameters(schedule), "w": k, **_only(TrainingParameters, self.changed())}
         check_architecture(self.architecture)
         values = default_parameters(
             dataset_entry(self.dataset).backbone,

@@ -18,10 +18,7 @@ def search(basis: Basis, candidates: Sequence[Candidate]) -> Outcome:
     Raises:
         UserError: if a candidate cannot be trained as asked for, or none could be.
     """
-    config = basis.config
-    task = "" if config.task is None else f"_task{config.task}"
-    label = f"search_{config.architecture}_{config.dataset}{task}"
-    outcome = run_sweep("search", label, basis, basis.trials(candidates))
+    outcome = run_sweep("search", basis.label("search"), basis, basis.trials(candidates))
     write_csv(outcome.folder / "search.csv", [_row(point) for point in outcome.points])
     return outcome
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +77,7 @@ def sparsity_study(basis: Basis, candidates: Sequence[Candidate]) -> Outcome:
     Raises:
         UserError: if a candidate cannot be trained as asked for, or none could be.
     """
-    config = basis.config
-    task = "" if config.task is None else f"_task{config.task}"
-    label = f"sparsity_study_{config.architecture}_{config.dataset}{task}"
-    outcome = run_sweep("sparsity_study", label, basis, basis.trials(candidates))
+    outcome = run_sweep("sparsity_study", basis.label("sparsity_study"), basis, basis.trials(candidates))
     write_csv(outcome.folder / TABLE, [to_plain(_size(point)) for point in outcome.points])
     return outcome
 
@@ -113,8 +109,7 @@ def read_sizes(folder: Path) -> list[Size]:
     Raises:
         UserError: if there is none, or it is damaged.
     """
-    whole = partial(int, base=10)
-    kinds = {name: whole if name in ("parameters", "multiply_adds") else float for name in Size.__dataclass_fields__}
+    kinds = {item.name: int if item.name in ("parameters", "multiply_adds") else float for item in fields(Size)}
     try:
         with (folder / TABLE).open(newline="", encoding="utf-8") as file:
             return [Size(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]  # type: ignore[arg-type]

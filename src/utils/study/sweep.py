@@ -108,6 +108,12 @@ class Basis:
     workers: Workers
     observer: SweepObserver
 
+    def label(self, kind: str) -> str:
+        """Beginning of the name of a sweep's folder: its kind, the architecture, the data set and the only task."""
+        config = self.config
+        task = "" if config.task is None else f"_task{config.task}"
+        return f"{kind}_{config.architecture}_{config.dataset}{task}"
+
     def trials(self, candidates: Sequence[Candidate]) -> list[Trial]:
         """A trial per candidate."""
         return trials_of(self.config, self.parameters, candidates)

@@ -74,8 +74,7 @@ def payoff_table(basis: Basis) -> Payoffs:
     omega = {name: getattr(parameters, name) for name in ("skip_layer", "growl_type", "beta1", "beta2")}
     alone = _alone(parameters).changed(w=vectors[0], num_tasks=None, a=(), **omega)
     single = replace(basis, config=replace(config, model=None, teachers=()), parameters=alone)
-    label = f"payoff_{config.architecture}_{config.dataset}" + ("" if config.task is None else f"_task{config.task}")
-    outcome = run_sweep("payoff", label, single, single.trials([{"w": k} for k in vectors]))
+    outcome = run_sweep("payoff", basis.label("payoff"), single, single.trials([{"w": k} for k in vectors]))
     for failure in outcome.failures:
         raise UserError(f"the training for a single task {failure.name} failed: {failure.reason}")
     histories = [read_history(results.folder / HISTORY) for results in outcome.results]

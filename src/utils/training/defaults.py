@@ -61,7 +61,7 @@ _METHOD: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 # Schedule "fast", of every method.
-FAST: Mapping[str, Any] = MappingProxyType(
+_FAST_ANYWHERE: Mapping[str, Any] = MappingProxyType(
     {
         "schedule": "fast",
         "base_optimizer": "Adam",
@@ -74,8 +74,8 @@ FAST: Mapping[str, Any] = MappingProxyType(
 )
 _FAST: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "MultiMnist": {**FAST, "lr": 2.5e-3},
-        "Cifar10Mnist": {**FAST, "lr": 2e-3, "batch_size": 64, "max_iter": 12, "max_iter_retrain": 8},
+        "MultiMnist": {**_FAST_ANYWHERE, "lr": 2.5e-3},
+        "Cifar10Mnist": {**_FAST_ANYWHERE, "lr": 2e-3, "batch_size": 64, "max_iter": 12, "max_iter_retrain": 8},
     }
 )
 
@@ -104,6 +104,11 @@ DEMO: Mapping[str, Any] = MappingProxyType(
 )
 
 
+def schedule_parameters(schedule: str, backbone: str = "") -> Mapping[str, Any]:
+    """Defaults of a schedule, of any method, for a backbone; without one for a network of one's own."""
+    return _FAST.get(backbone, _FAST_ANYWHERE) if schedule == "fast" else {}
+
+
 def default_parameters(
     backbone: str, architecture: str, *, method: str, sparsity: bool, demo: bool, schedule: str = "reference"
 ) -> dict[str, Any]:
@@ -120,5 +125,4 @@ def default_parameters(
     own = {**_BACKBONE.get(backbone, {}), **_SPARSITY.get((backbone, architecture), {})}
     single = _SINGLE_TASK.get(backbone, {}) if architecture == "STL" and not sparsity else {}
     baseline = _METHOD.get(method, _METHOD.get(architecture, {}) if not sparsity else {})
-    fast = _FAST.get(backbone, FAST) if schedule == "fast" else {}
-    return {**own, **single, **baseline, **fast, **(DEMO if demo else {})}
+    return {**own, **single, **baseline, **schedule_parameters(schedule, backbone), **(DEMO if demo else {})}

@@ -212,17 +212,15 @@ class Trainer:
         """Train and validate; each member that goes on gets a record, or the reason why it cannot."""
         started = time.perf_counter() - (self._inside.seconds if self._inside else 0.0)
         iteration = epoch // self.parameters.num_epochs
-        lr = learning_rate(self.parameters, phases[0], epoch)
 
-        def set_rate(share: float) -> None:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self.parameters, phases[0], epoch + share)
+        def rate(share: float) -> float:
+            return learning_rate(self.parameters, phases[0], epoch + share)
 
         def save(batch: int, sums: _Sums) -> None:
             inside = Inside(batch, dict(vars(sums)), self._random_states(), time.perf_counter() - started)
             self._save(phases[0].name, optimizer, epoch, inside)
 
-        f = self._train_epoch(rule, optimizer, set_rate, save).view(len(self.members), -1)
+        f = self._train_epoch(rule, optimizer, rate, save).view(len(self.members), -1)
         states = [member.method.state(values) for member, values in zip(self.members, f, strict=True)]
         rule.after_epoch(epoch + 1, self.method.sparsity_weight(), optimizer)
         number, validations = self.epochs + 1, self._validate()
@@ -233,7 +231,7 @@ class Trainer:
                 phase=phase.name,
                 iteration=iteration + 1,
                 epoch=number,
-                lr=lr,
+                lr=rate(0.0),
                 objectives=values.tolist(),
                 **asdict(state),
                 validation_accuracy=validation.accuracy,
@@ -269,12 +267,13 @@ class Trainer:
         self,
         rule: RowRule,
         optimizer: torch.optim.Optimizer,
-        set_rate: Callable[[float], None],
+        rate: Callable[[float], float],
         save: Callable[[int, _Sums], None],
     ) -> Tensor:
         """One pass over the training data, or what is left of it; returns the mean objectives, of all members.
 
-        A request to end waits for the end of the batch, which ``save`` writes down.
+        ``rate`` is the learning rate after a share of the epoch. A request to end waits for the end of the batch,
+        which ``save`` writes down.
         """
         sums = _Sums.zero(self._zeros())
         known: list[int] = []
@@ -282,10 +281,9 @@ class Trainer:
         steps = self.splits.train.steps(self.parameters.batch_size)
         steps = min(steps, self.parameters.num_batchEpoch or steps)
         within = [copied(member.method.state_dict()) for member in self.members] if self._inside else []
-        set_rate(0.0)
         for member in self.members:
             member.model.train()
-            member.method.start_epoch(steps, optimizer.param_groups[0]["lr"] / self.parameters.lr)
+            member.method.start_epoch(steps, rate(0.0) / self.parameters.lr)
         for member, state in zip(self.members, within, strict=False):
             member.method.load_state_dict(state)  # sums over the epoch go on
         rule.start_epoch()
@@ -295,7 +293,8 @@ class Trainer:
         with held_back() as requests:
             for number, (images, labels) in enumerate(batches, start=done + 1):
                 optimizer.zero_grad()
-                set_rate((number - 1) / steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate((number - 1) / steps)
                 f = self._backward(images, labels)
                 counts = [size(images), *self.method.counts]
                 if counts != known:  # a tensor made of numbers is a copy to the device
