@@ -1,7 +1,7 @@
 """Train everything whose figures are in the README and in docs/, and write their tables.
 
     python -m benchmarks.reproduce --data-dir DATA --output-dir OUT --jobs 2
-    python -m benchmarks.reproduce --only MDMTN_MM_sparse HPS_MM_dense --seeds 3
+    python -m benchmarks.reproduce --only MDMTN_MM_sparse HPS_MM_dense --seeds 3 --missing
     python -m benchmarks.reproduce --collect OUT/logs --revision 1a2b3c4
     python -m benchmarks.reproduce --table
 
@@ -96,13 +96,15 @@ def main() -> None:
             _write_lines(Path(flags.results), name, lines)
     else:
         for name in flags.only or CASES:
-            _write_lines(Path(flags.results), name, _trained(name, flags))
+            if seeds := _seeds(name, flags):
+                _write_lines(Path(flags.results), name, _trained(name, flags, seeds))
 
 
 def _flags() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to train [all]")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"trainings of each, from seeds 0, 1, ... [{SEEDS}]")
+    parser.add_argument("--missing", action="store_true", help="train from those seeds only that have no line yet")
     parser.add_argument("--demo", action="store_true", help="bundled data and short schedules, to see that it works")
     parser.add_argument("--results", default=str(ROOT / "results"), help="folder of the lines [results]")
     parser.add_argument("--collect", nargs="+", metavar="FOLDER", help="take finished runs below these folders")
@@ -129,16 +131,20 @@ def _config(case: Case, flags: argparse.Namespace) -> RunConfig:
     return RunConfig(**values)
 
 
-def _trained(name: str, flags: argparse.Namespace) -> list[Line]:
-    """Train a case from every seed."""
+def _seeds(name: str, flags: argparse.Namespace) -> list[int]:
+    """The seeds that a case is to be trained from."""
+    lines = read_lines(Path(flags.results) / f"{name}.jsonl") if flags.missing else []
+    return sorted(set(range(flags.seeds)) - {line["seed"] for line in lines})
+
+
+def _trained(name: str, flags: argparse.Namespace, seeds: Sequence[int]) -> list[Line]:
+    """Train a case from these seeds."""
     case = CASES[name]
     config, parameters = _config(case, flags), case.parameters(demo=flags.demo)
     options = from_plain(SweepOptions, {key: value for key, value in vars(flags).items() if key in ("jobs", "dask")})
     data = load_dataset(config, Observer())
     basis = Basis(config, parameters, data, Workers(options.jobs, options.dask), ConsoleSweepObserver(quiet=False))
-    outcome = run_sweep(
-        "experiment", f"reproduce_{name}", basis, basis.trials([{"seed": n} for n in range(flags.seeds)])
-    )
+    outcome = run_sweep("experiment", f"reproduce_{name}", basis, basis.trials([{"seed": seed} for seed in seeds]))
     show_failures(outcome)
     revision = _revision()
     return [_line(name, results, data, revision) for results in outcome.results]
