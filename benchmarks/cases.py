@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from Data_loaders.registry import dataset_entry
-from src.utils.training.defaults import default_parameters
+from src.utils.training.defaults import WITH_TEACHERS, default_parameters
 from src.utils.training.parameters import TrainingParameters
 
 
@@ -36,6 +36,13 @@ class Case:
     task: int | None = None
     k: tuple[float, ...] | None = None
     data_seed: int = 0
+
+    @property
+    def teacher(self) -> Case | None:
+        """The single-task training whose networks, one per task, this one learns from."""
+        if self.method not in WITH_TEACHERS:
+            return None
+        return replace(self, architecture="STL", method="Chebyshev", k=(0.0, 1.0))
 
     @property
     def command(self) -> str:
@@ -74,6 +81,22 @@ _CASES: Mapping[str, Case] = {
         "Example_HPS_MGDA_MM", "HPS", "MultiMnist", "--method WeightedSum", method="WeightedSum", k=_EQUAL
     ),
     "HPS_MM_MGDA": Case("Example_HPS_MGDA_MM", "HPS", "MultiMnist", method="MGDA", k=_EQUAL),
+    "HPS_MM_KDMTL": Case(
+        "Train_and_Test",
+        "HPS",
+        "MultiMnist",
+        "--architecture HPS --method KDMTL --k 0 1 1 --teachers FILE FILE",
+        method="KDMTL",
+        k=(0.0, 1.0, 1.0),
+    ),
+    "MTAN_MM_equal": Case(
+        "Train_and_Test",
+        "MTAN",
+        "MultiMnist",
+        "--architecture MTAN --method WeightedSum",
+        method="WeightedSum",
+        k=_EQUAL,
+    ),
     "MDMTN_MM_MGDA": Case("Example_MDMTN_MGDA_MM", "MDMTN", "MultiMnist", method="MGDA", k=_EQUAL),
     "MDMTN_CM_sparse": Case("Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist"),
     "MDMTN_CM_sparser": Case(
@@ -110,8 +133,9 @@ _CASES: Mapping[str, Case] = {
 
 _ALSO_FAST = (
     *("MDMTN_MM_sparse", "MDMTN_MM_dense", "HPS_MM_sparse", "HPS_MM_dense", "STL_MM_left", "STL_MM_right"),
-    *("HPS_MM_equal", "HPS_MM_MGDA", "MDMTN_MM_MGDA"),
+    *("HPS_MM_equal", "HPS_MM_MGDA", "HPS_MM_KDMTL", "MTAN_MM_equal", "MDMTN_MM_MGDA"),
 )
+_OTHER_PARTNERS = ("MDMTN_MM_sparse_fast", "HPS_MM_dense_fast")
 _ALSO_FAST_BF16 = ("MDMTN_MM_sparse", "MDMTN_CM_sparser", "MDMTN_CM_sparse_photographs")
 
 
@@ -126,8 +150,15 @@ FASTER: Mapping[str, Mapping[str, str]] = {
     "_fast_bf16": {"schedule": "fast", "precision": "bf16"},
 }
 """What the ends of the names of cases say of them."""
-CASES: Mapping[str, Case] = {
+_KNOWN: Mapping[str, Case] = {
     **_CASES,
     **{f"{name}_fast": _with(_CASES[name], **FASTER["_fast"]) for name in _ALSO_FAST},
     **{f"{name}_fast_bf16": _with(_CASES[name], **FASTER["_fast_bf16"]) for name in _ALSO_FAST_BF16},
+}
+CASES: Mapping[str, Case] = {
+    **_KNOWN,
+    **{
+        f"{name}_data1": replace(_KNOWN[name], flags=f"{_KNOWN[name].flags} --data_seed 1".strip(), data_seed=1)
+        for name in _OTHER_PARTNERS
+    },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser
 from src.utils.errors import UserError
 from src.utils.report.console import ConsoleSweepObserver, show_failures
-from src.utils.runs.config import RunConfig
+from src.utils.runs.config import ROOT, RunConfig
 from src.utils.runs.problem import load_dataset
 from src.utils.study.sweep import Basis, Outcome, run_sweep
 from src.utils.study.trials import Candidate
@@ -43,21 +44,40 @@ def parameters_of(flags: argparse.Namespace, *, sparsity: bool, **values: Any) -
     """The data set's defaults with other values."""
     check_architecture(flags.architecture)
     backbone = dataset_entry(flags.dataset).backbone
-    defaults = default_parameters(backbone, flags.architecture, method="Chebyshev", sparsity=sparsity, demo=False)
+    schedule = values.get("schedule", "reference")
+    defaults = default_parameters(
+        backbone, flags.architecture, method="Chebyshev", sparsity=sparsity, demo=False, schedule=schedule
+    )
     return TrainingParameters(**{**defaults, "t_update": flags.t_update, **values})
+
+
+def from_every_seed(flags: argparse.Namespace, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Each candidate with each seed."""
+    return [{**candidate, "seed": seed} for seed in range(flags.seeds) for candidate in candidates]
 
 
 def run_experiment(
     name: str, flags: argparse.Namespace, parameters: TrainingParameters, candidates: Sequence[Candidate]
 ) -> Outcome:
-    """Train every candidate from every seed."""
+    """Train every candidate."""
     places = {place: getattr(flags, place) for place in ("data_dir", "device", "output_dir") if place in flags}
     task = 0 if flags.architecture == "STL" else None
     config = RunConfig(script=name, architecture=flags.architecture, dataset=flags.dataset, task=task, **places)
     options = from_plain(SweepOptions, {name: value for name, value in vars(flags).items() if name in ("jobs", "dask")})
     data, workers = load_dataset(config, Observer()), Workers(options.jobs, options.dask)
     basis = Basis(config, parameters, data, workers, ConsoleSweepObserver(quiet=False))
-    trials = basis.trials([{**candidate, "seed": seed} for seed in range(flags.seeds) for candidate in candidates])
-    outcome = run_sweep("experiment", name, basis, trials)
+    outcome = run_sweep("experiment", name, basis, basis.trials(candidates))
     show_failures(outcome)
     return outcome
+
+
+def revision() -> str | None:
+    """Of the program; with a plus where files have been changed since."""
+    try:
+        head, changed = (
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}+" if changed else head

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.experiments import flags_of, parameters_of, run_experiment
+from benchmarks.experiments import flags_of, from_every_seed, parameters_of, run_experiment
 from src.utils.command_line.parser import exit_code
 from src.utils.files import write_csv
 from src.utils.report.console import show_files
@@ -58,9 +58,8 @@ def main() -> None:
     flags = flags_of(__doc__, "HPS")
     schedule = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.75}
     parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **schedule)
-    outcome = run_experiment(
-        "preference_ratios", flags, parameters, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES]
-    )
+    candidates = from_every_seed(flags, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES])
+    outcome = run_experiment("preference_ratios", flags, parameters, candidates)
     rows = [_row(point) for point in outcome.points]
     print("\n k1 : k2       f1       f2    f1 / f2   k2 / k1   gap      lambda          test accuracy")
     for row in rows:

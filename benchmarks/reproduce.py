@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.cases import CASES, Case
+from benchmarks.experiments import revision
 from benchmarks.pictures import PICTURES, draw
 from benchmarks.tables import read_lines, write_tables
 from Data_loaders.datasets import MultiTaskDataset
@@ -44,6 +44,7 @@ from src.utils.runs.problem import load_dataset
 from src.utils.runs.results import Results, read_results
 from src.utils.sparsity.figures import SECONDS
 from src.utils.study.sweep import Basis, run_sweep
+from src.utils.study.teachers import train_teachers
 from src.utils.study.workers import Workers
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.parameters import TrainingParameters
@@ -144,10 +145,13 @@ def _trained(name: str, flags: argparse.Namespace, seeds: Sequence[int]) -> list
     options = from_plain(SweepOptions, {key: value for key, value in vars(flags).items() if key in ("jobs", "dask")})
     data = load_dataset(config, Observer())
     basis = Basis(config, parameters, data, Workers(options.jobs, options.dask), ConsoleSweepObserver(quiet=False))
+    if case.teacher:
+        teachers = train_teachers(replace(basis, parameters=case.teacher.parameters(demo=flags.demo)))
+        basis = replace(basis, config=replace(config, teachers=teachers))
     outcome = run_sweep("experiment", f"reproduce_{name}", basis, basis.trials([{"seed": seed} for seed in seeds]))
     show_failures(outcome)
-    revision = _revision()
-    return [_line(name, results, data, revision) for results in outcome.results]
+    at = revision()
+    return [_line(name, results, data, at) for results in outcome.results]
 
 
 def _collected(flags: argparse.Namespace) -> dict[str, list[Line]]:
@@ -203,18 +207,6 @@ def _line(name: str, results: Results, data: MultiTaskDataset, revision: str | N
         device=results.device,
         versions=results.versions,
     )
-
-
-def _revision() -> str | None:
-    """Of the program; with a plus where files have been changed since."""
-    try:
-        head, changed = (
-            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{head}+" if changed else head
 
 
 def _write_lines(folder: Path, name: str, lines: Sequence[Line]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.experiments import flags_of, parameters_of, run_experiment
+from benchmarks.experiments import flags_of, from_every_seed, parameters_of, run_experiment
 from src.utils.command_line.parser import exit_code
 from src.utils.files import write_csv
 from src.utils.report.console import show_files
@@ -47,7 +47,8 @@ def main() -> None:
     parameters = parameters_of(
         flags, sparsity=True, w=shares[0], max_layerSRate=1.0, min_sparsRate=0.0, max_iter_retrain=1
     )
-    outcome = run_experiment("sparsity_control", flags, parameters, [{"w": k} for k in shares])
+    candidates = from_every_seed(flags, [{"w": k} for k in shares])
+    outcome = run_experiment("sparsity_control", flags, parameters, candidates)
     rows = [_row(point) for point in outcome.points]
     print("\n     k0   zero rows, phase 1       zero rows, kept          test accuracy   (mean, range of seeds)")
     for k0 in K0:

@@ -12,6 +12,7 @@ from Data_loaders.loaders import Splits
 from src.utils.objectives.augmented_lagrangian import multipliers, optimal_t
 from src.utils.objectives.optimality import chebyshev_gap
 from src.utils.training import chebyshev_method
+from src.utils.training.chebyshev_maximum import ChebyshevMaximum
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.engine import Trainer
 from src.utils.training.smooth_chebyshev import SmoothChebyshev
@@ -109,6 +110,17 @@ def test_smooth_chebyshev_weights_are_a_softmax() -> None:
     c = method.terms(method.backward(network, NO_IMAGES, NO_IMAGES))[1:]
     expected = torch.softmax(3.0 * c / c.max(), 0)
     torch.testing.assert_close(method.lam[1:], expected)
+
+
+def test_the_maximum_of_each_batch_has_all_weight_on_the_largest_term_and_noise_moves_it() -> None:
+    network = Point()
+    method = noisy(ChebyshevMaximum, 0.0, 0)(network, parameters_for(2), CPU)
+    c = method.terms(method.backward(network, NO_IMAGES, NO_IMAGES))[1:]
+    assert method.lam[1:].tolist() == [float(c[0] > c[1]), float(c[1] > c[0])]
+    exact, _ = solve(ChebyshevMaximum, 0.0, 2, epochs=15)
+    moved, _ = solve(ChebyshevMaximum, 0.5, 2, epochs=15)
+    assert apart(exact) < 0.03
+    assert apart(moved) > 0.08
 
 
 class Frozen(ChebyshevMethod):

@@ -116,7 +116,7 @@ class ChebyshevMethod(Method):
         f = self.objectives(outputs, labels, weights)
         c = self.terms(f)
         self.average.update(c.detach(), max(0.0, 1 - self._pace / TERMS_MEMORY))
-        w = self._weigh(self.average.mean)  # constants: with the optimal t the derivative in t is zero
+        w = self._weigh(c.detach())  # constants: with the optimal t the derivative in t is zero
         self.lam += min(1.0, self._pace / MULTIPLIERS_MEMORY) * (w - self.lam)
         lagrangian = w @ c
         if self.t is not None:
@@ -172,8 +172,8 @@ class ChebyshevMethod(Method):
         return self._in_play.start == 0
 
     def _weigh(self, c: Tensor) -> Tensor:
-        """Weights of the objectives at the averaged terms c, shape (m + 1,)."""
-        weights, c, lam = torch.zeros_like(c), c[self._active], self.lam[self._active]
+        """Weights of the objectives after a batch with the terms c, of which here the average counts; shape (m + 1,)."""
+        weights, c, lam = torch.zeros_like(c), self.average.mean[self._active], self.lam[self._active]
         if self.t is None:
             weights[self._active] = optimal_weights(c, lam, self.penalty)
         else:

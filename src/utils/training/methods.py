@@ -11,6 +11,7 @@ from torch import nn
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.tasks import Task
+from src.utils.training.chebyshev_maximum import ChebyshevMaximum
 from src.utils.training.chebyshev_method import ChebyshevMethod
 from src.utils.training.kdmtl import KDMTL
 from src.utils.training.method import Method
@@ -23,6 +24,7 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
     {
         "Chebyshev": ChebyshevMethod,
         "SmoothChebyshev": SmoothChebyshev,
+        "ChebyshevMaximum": ChebyshevMaximum,
         "WeightedSum": WeightedSum,
         "MGDA": MGDA,
         "KDMTL": KDMTL,

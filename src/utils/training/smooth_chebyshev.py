@@ -23,5 +23,5 @@ class SmoothChebyshev(ChebyshevMethod):
 
     def _weigh(self, c: Tensor) -> Tensor:
         weights = torch.zeros_like(c)
-        weights[self._active] = torch.softmax(self.penalty * c[self._active], dim=0)
+        weights[self._active] = torch.softmax(self.penalty * self.average.mean[self._active], dim=0)
         return weights
