@@ -1,15 +1,18 @@
-"""The picture of accuracy against size, from the lines in ``results/`` alone."""
+"""The pictures of accuracy against size and of scalarizations, from what is in ``results/`` alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from benchmarks.cases import CASES, Case
+from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, WORST_ERROR, Training, read_trainings
 from benchmarks.tables import Rows, read_cases
 from src.utils.report.style import save
 
@@ -22,8 +25,18 @@ KINDS = {  # colour and marker
 }
 
 
+COLOURS = ("#1f77b4", "#d95f02", "#2a9d5c", "#888888", "#7b4fa3")
+MARKERS = ("o", "^", "s", "x", "D")
+
+
 def draw(folder: Path, results: Path) -> list[Path]:
-    """Draw mean test accuracy against kilobytes and multiply-adds, of dense networks and of compressed sparse ones."""
+    """Draw what there is."""
+    trainings = read_trainings(results)
+    return [_draw_sizes(folder, results), *([_draw_scalarizations(folder, trainings)] if trainings else [])]
+
+
+def _draw_sizes(folder: Path, results: Path) -> Path:
+    """Mean test accuracy against kilobytes and multiply-adds, of dense networks and of compressed sparse ones."""
     found = read_cases(results)
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -45,7 +58,39 @@ def draw(folder: Path, results: Path) -> list[Path]:
     figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=3)
     path = folder / "from_sparse_to_small.png"
     save(figure, path)
-    return [path]
+    return path
+
+
+def _draw_scalarizations(folder: Path, trainings: Sequence[Training]) -> Path:
+    """Test errors of all trainings, and their ratios of losses against those asked for; a colour per method."""
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    errors, ratios = figure.subplots(1, 2)
+    for (method, name), colour, marker in zip(NAMES.items(), COLOURS, MARKERS, strict=True):
+        chosen = [training for training in trainings if training.method == method]
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ls": "", "ms": 4, "alpha": 0.7}
+        errors.plot(*zip(*(training.test_errors for training in chosen), strict=True), label=name, **style)
+        if method != WITHOUT_PREFERENCE:
+            asked = [training.k[1] / training.k[0] for training in chosen]
+            ratios.plot(asked, [training.losses[0] / training.losses[1] for training in chosen], **style)
+    ends = [training.k[1] / training.k[0] for training in trainings]
+    ratios.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#bbbbbb", lw=1, zorder=0)
+    errors.set_xlim(2.5, WORST_ERROR)
+    errors.set_ylim(3.5, WORST_ERROR)
+    errors.set_xlabel("test error of the first task (%)")
+    errors.set_ylabel("of the second (%)")
+    for axis in (errors, ratios):
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.grid(alpha=0.3, which="both")
+    for side in (errors.xaxis, errors.yaxis):
+        side.set_major_formatter(ScalarFormatter())
+        side.set_minor_formatter(ScalarFormatter())
+    ratios.set_xlabel("$k_2 / k_1$")
+    ratios.set_ylabel("$f_1 / f_2$ of the training losses; line: as $k$ asks")
+    figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    path = folder / "scalarizations.png"
+    save(figure, path)
+    return path
 
 
 def size_of(lines: Rows) -> Mapping[str, float]:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.scalarizations --data-dir DATA --output-dir OUT --seeds 3 --jobs 2
 
-HPS on MultiMNIST without sparsity, eleven preferences from 0.05 : 0.95 to 0.95 : 0.05, three epochs at a rate that falls
-to zero. MGDA knows no preference: it gets as many starts. A line per training goes to results/scalarizations.json, from
-which ``python -m benchmarks.reproduce --table`` makes table and picture; data that need no download are for a look.
+HPS on MultiMNIST without sparsity, eleven preferences from 0.05 : 0.95 to 0.95 : 0.05, three epochs at a rate that
+falls to zero. MGDA knows no preference: it gets as many starts. A line per training goes to
+results/scalarizations.json, from which ``python -m benchmarks.reproduce --table`` makes table and picture; with
+another network or other data it goes to the folder of the trainings.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.experiments import flags_of, parameters_of, revision, run_experiment
+from src.utils.checked import from_plain
 from src.utils.command_line.parser import exit_code
 from src.utils.files import read_json, write_text
 from src.utils.report.console import show_files
@@ -149,11 +151,7 @@ def read_trainings(results: Path) -> list[Training]:
     """The committed lines; none where there is no file."""
     if not (results / FILE).exists():
         return []
-    pairs = ("k", "losses", "validation_errors", "test_errors")
-    return [
-        Training(**{name: tuple(value) if name in pairs else value for name, value in line.items()})
-        for line in read_json(results / FILE)["trainings"]
-    ]
+    return [from_plain(Training, line) for line in read_json(results / FILE)["trainings"]]
 
 
 def figures_of(trainings: Sequence[Training]) -> Figures:

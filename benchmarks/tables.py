@@ -14,6 +14,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from benchmarks.cases import CASES, FASTER
+from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, Training, figures_of, read_trainings
 from src.utils.errors import UserError
 from src.utils.files import write_text
 
@@ -47,6 +48,16 @@ CLAIMS: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("HPS, Chebyshev over equal weights", ("HPS_MM_dense_fast",), ("HPS_MM_equal_fast",)),
     ("HPS, Chebyshev over MGDA", ("HPS_MM_dense_fast",), ("HPS_MM_MGDA_fast",)),
     ("MDMTN, Chebyshev over MGDA", ("MDMTN_MM_dense_fast",), ("MDMTN_MM_MGDA_fast",)),
+    ("HPS, KDMTL over equal weights", ("HPS_MM_KDMTL_fast",), ("HPS_MM_equal_fast",)),
+    ("MTAN over HPS, equal weights", ("MTAN_MM_equal_fast",), ("HPS_MM_equal_fast",)),
+    ("sparse MDMTN, other partners", ("MDMTN_MM_sparse_fast_data1",), ("MDMTN_MM_sparse_fast",)),
+    ("dense HPS, other partners", ("HPS_MM_dense_fast_data1",), ("HPS_MM_dense_fast",)),
+    ("Cifar10Mnist, sparser MDMTN over dense MDMTN", ("MDMTN_CM_sparser",), ("MDMTN_CM_dense",)),
+    (
+        "Cifar10Mnist, sparser MDMTN with k = (0.02, 0.8, 0.18) over dense MDMTN",
+        ("MDMTN_CM_sparse_photographs",),
+        ("MDMTN_CM_dense",),
+    ),
     ("sparse MDMTN, bf16 over fp32", ("MDMTN_MM_sparse_fast_bf16",), ("MDMTN_MM_sparse_fast",)),
 )
 """Statements, and the cases whose mean accuracies they compare, the same seeds with each other."""
@@ -59,10 +70,12 @@ class Found:
     Attributes:
         cases: lines of every case that has some.
         speed: timings of ``benchmarks.speed``, see :class:`benchmarks.speed.Timing`.
+        scalarizations: trainings of ``benchmarks.scalarizations``.
     """
 
     cases: Mapping[str, Rows]
     speed: Rows
+    scalarizations: Sequence[Training]
 
 
 def write_tables(root: Path, results: Path) -> list[Path]:
@@ -94,7 +107,7 @@ def read_cases(results: Path) -> dict[str, Rows]:
 
 def with_tables(text: str, results: Path) -> str:
     """The text of a page with its tables made anew."""
-    found = Found(read_cases(results), _read_speed(results / "speed.json"))
+    found = Found(read_cases(results), _read_speed(results / "speed.json"), read_trainings(results))
 
     def table(match: re.Match[str]) -> str:
         name = match[1]
@@ -168,10 +181,7 @@ def _claims(found: Found) -> str:
 
 def _means(found: Found, names: Sequence[str]) -> dict[int, float]:
     """Mean test accuracy over the tasks of some cases, by seed."""
-    parts = [
-        {line["seed"]: line["test_accuracy"] for line in found.cases.get(name, ()) if not line["data_seed"]}
-        for name in names
-    ]
+    parts = [{line["seed"]: line["test_accuracy"] for line in found.cases.get(name, ())} for name in names]
     return {seed: float(np.mean([part[seed] for part in parts])) for seed in set.intersection(*map(set, parts))}
 
 
@@ -186,6 +196,34 @@ def _speed(found: Found) -> str:
             ratio += f" ({timing['low']:.3g} to {timing['high']:.3g})"
         rows.append(f"| {group} | {timing['name']} | {timing['ms']:.3g} | {ratio} |")
     return "\n".join(["| what | | ms | ratio, or share of the step |", "|---|---|---|---|", *rows])
+
+
+def _scalarizations(found: Found) -> str:
+    """A row per method: means and standard deviations over the seeds of what its fronts are worth."""
+    head = (
+        "| | seeds | hypervolume, test errors | training losses | on the front | range of errors, tasks 1 and 2 "
+        "| best mean accuracy | rank correlation | weighted losses apart | largest one |"
+    )
+    rows = []
+    for method, name in NAMES.items():
+        chosen = [training for training in found.scalarizations if training.method == method]
+        seeds = sorted({training.seed for training in chosen})
+        fronts = [figures_of([training for training in chosen if training.seed == seed]) for seed in seeds]
+        if not fronts:
+            continue
+        ranges = " and ".join(f"{np.mean([front.extent[task] for front in fronts]):.1f}" for task in (0, 1))
+        cells = [name, str(len(seeds)), _spread([front.error_volume for front in fronts], 1)]
+        cells += [_spread([front.loss_volume for front in fronts], 1)]
+        cells += [f"{np.mean([front.on_front for front in fronts]):.1f}", ranges]
+        cells += [_spread([front.accuracy for front in fronts], 2)]
+        if method == WITHOUT_PREFERENCE:
+            cells += ["", "", ""]
+        else:
+            cells += [_spread([front.correlation for front in fronts], 3)]
+            cells += [f"{np.mean([front.apart for front in fronts]):.1f} %"]
+            cells += [_spread([front.largest for front in fronts], 4)]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([head, "|---" * 10 + "|", *rows])
 
 
 def _seeds(found: Found) -> str:
@@ -234,6 +272,7 @@ TABLES: Mapping[str, Callable[[Found], str]] = MappingProxyType(
         "schedules": _schedules,
         "claims": _claims,
         "speed": _speed,
+        "scalarizations": _scalarizations,
     }
 )
 

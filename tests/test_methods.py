@@ -202,7 +202,8 @@ def test_a_method_keeps_the_network_out_of_its_own_parameters(splits: Splits) ->
 
 
 def test_bad_choices_are_refused() -> None:
-    with pytest.raises(UserError, match=r"method is 'MDGA'; allowed: Chebyshev, SmoothChebyshev, ChebyshevMaximum, WeightedSum, MGDA"):
+    known = "Chebyshev, SmoothChebyshev, ChebyshevMaximum, WeightedSum, MGDA, KDMTL"
+    with pytest.raises(UserError, match=rf"method is 'MDGA'; allowed: {known}"):
         check_method(short(method="MDGA", w=TASKS_ONLY), teachers=0)
     with pytest.raises(UserError, match=r"preference vector k\) is .* allowed for method MGDA: 0 for sparsity"):
         check_method(short(method="MGDA", w=(0.1, 0.4, 0.5)), teachers=0)

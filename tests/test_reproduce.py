@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import reproduce
+from benchmarks import reproduce, scalarizations
 from benchmarks.cases import CASES
 from benchmarks.pictures import draw, size_of
 from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, with_tables, write_tables
@@ -95,6 +96,51 @@ def test_the_table_of_speed_has_a_row_per_timing(tmp_path: Path) -> None:
     assert "| step | plain | 50 | 1 |\n|  | ours | 55 | 1.1 (1 to 1.21) |" in made
 
 
+def front(method: str, seed: int, *, follows: bool = True) -> list[scalarizations.Training]:
+    """Trainings whose losses are as k asks, or the other way round."""
+    found = []
+    for k1 in scalarizations.SHARES:
+        losses = (0.1 * (1 - k1), 0.1 * k1) if follows else (0.1 * k1, 0.1 * (1 - k1))
+        errors = (100 * losses[0], 100 * losses[1])
+        found.append(scalarizations.Training(method, (k1, 1 - k1), seed, losses, errors, errors, 1.0))
+    return found
+
+
+def test_figures_of_a_front_tell_one_that_follows_k_from_one_that_does_not() -> None:
+    right, wrong = (scalarizations.figures_of(front("Chebyshev", 0, follows=follows)) for follows in (True, False))
+    assert (right.correlation, wrong.correlation) == pytest.approx((1, -1))
+    assert right.apart == pytest.approx(0, abs=1e-9)
+    assert wrong.apart > 80
+    assert wrong.largest > 2 * right.largest
+    assert right.error_volume == pytest.approx(wrong.error_volume)  # the same points
+    assert 80 < right.error_volume < 87.5  # what a line from (0, 10) to (10, 0) leaves of 20 x 20, less its steps
+    assert right.on_front == 11
+    assert (*right.extent, right.accuracy) == pytest.approx((9.0, 9.0, 95.0))
+
+
+def test_every_method_gets_the_same_budget_and_mgda_other_starts() -> None:
+    candidates = scalarizations._candidates(2)
+    for method in scalarizations.NAMES:
+        own = [(item["w"], item["seed"]) for item in candidates if item["method"] == method]
+        assert len(set(own)) == len(own) == 2 * len(scalarizations.SHARES)
+        assert len({w for w, _ in own}) == (1 if method == "MGDA" else 11)
+
+
+def test_scalarizations_have_a_table_and_a_picture(tmp_path: Path) -> None:
+    trainings = [training for name in ("Chebyshev", "MGDA") for seed in (0, 1) for training in front(name, seed)]
+    lines = [asdict(training) for training in trainings]
+    (tmp_path / scalarizations.FILE).write_text(json.dumps({"trainings": lines}))
+    assert scalarizations.read_trainings(tmp_path) == trainings
+    made = with_tables("<!-- table scalarizations --><!-- end -->", tmp_path)
+    assert "| augmented Lagrangian | 2 |" in made
+    assert "| 1.000 ± 0.000 | 0.0 % |" in made
+    assert made.splitlines()[-3].startswith("| MGDA, eleven starts | 2 |")
+    assert made.splitlines()[-3].endswith("|  |  |  |")
+    assert "smooth maximum" not in made
+    *_, file = draw(tmp_path / "pictures", tmp_path)
+    assert file.name == "scalarizations.png"
+
+
 def test_another_figure_makes_another_table_and_pages_are_written(tmp_path: Path) -> None:
     for page in PAGES:
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -132,7 +178,8 @@ def test_cases_are_what_their_scripts_train(name: str) -> None:
     assert parameters.with_sparsity is ("sparse" in name or "channel" in name)
     assert parameters.tasks == (1 if case.architecture == "STL" else 2)
     for flag, value in re.findall(r"--(\w+) (\S+)", case.flags):
-        known = {"k": parameters.w[0], "teachers": "FILE"}.get(flag, getattr(case, flag, getattr(parameters, flag, None)))
+        own = getattr(case, flag, getattr(parameters, flag, None))
+        known = {"k": parameters.w[0], "teachers": "FILE"}.get(flag, own)
         assert str(known).removesuffix(".0") == value
 
 

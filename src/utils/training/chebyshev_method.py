@@ -172,7 +172,7 @@ class ChebyshevMethod(Method):
         return self._in_play.start == 0
 
     def _weigh(self, c: Tensor) -> Tensor:
-        """Weights of the objectives after a batch with the terms c, of which here the average counts; shape (m + 1,)."""
+        """Weights of the objectives, (m + 1,), after a batch with the terms c, of which here the average counts."""
         weights, c, lam = torch.zeros_like(c), self.average.mean[self._active], self.lam[self._active]
         if self.t is None:
             weights[self._active] = optimal_weights(c, lam, self.penalty)
