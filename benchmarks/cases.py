@@ -135,11 +135,13 @@ _ALSO_FAST = (
     *("MDMTN_MM_sparse", "MDMTN_MM_dense", "HPS_MM_sparse", "HPS_MM_dense", "STL_MM_left", "STL_MM_right"),
     *("HPS_MM_equal", "HPS_MM_MGDA", "HPS_MM_KDMTL", "MTAN_MM_equal", "MDMTN_MM_MGDA"),
 )
+_CAPS = (0.2, 0.4, 0.6, 0.9, 0.95)
+"""Beside 0.8, the default of these; for MDMTN and HPS."""
 _OTHER_PARTNERS = ("MDMTN_MM_sparse_fast", "HPS_MM_dense_fast")
 _ALSO_FAST_BF16 = ("MDMTN_MM_sparse", "MDMTN_CM_sparser", "MDMTN_CM_sparse_photographs")
 
 
-def _with(case: Case, **values: str) -> Case:
+def _with(case: Case, **values: str | float) -> Case:
     """The same with further flags."""
     flags = " ".join([case.flags, *(f"--{name} {value}" for name, value in values.items())]).strip()
     return replace(case, flags=flags, values={**case.values, **values})
@@ -161,4 +163,17 @@ CASES: Mapping[str, Case] = {
         f"{name}_data1": replace(_KNOWN[name], flags=f"{_KNOWN[name].flags} --data_seed 1".strip(), data_seed=1)
         for name in _OTHER_PARTNERS
     },
+    **{
+        f"{name}_cap{100 * cap:.0f}": _with(_KNOWN[name], max_layerSRate=cap)
+        for name in ("MDMTN_MM_sparse_fast", "HPS_MM_sparse_fast")
+        for cap in _CAPS
+    },
 }
+CAPPED: Mapping[str, Mapping[float, str]] = {
+    name: {0.0: dense, **{cap: f"{sparse}_cap{100 * cap:.0f}" for cap in _CAPS}, 0.8: sparse}
+    for name, dense, sparse in (
+        ("MDMTN", "MDMTN_MM_dense_fast", "MDMTN_MM_sparse_fast"),
+        ("HPS", "HPS_MM_dense_fast", "HPS_MM_sparse_fast"),
+    )
+}
+"""Cases from dense to nearly empty by architecture and cap."""

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from benchmarks.cases import CASES, Case
+from benchmarks.cases import CAPPED, CASES, Case
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, WORST_ERROR, Training, read_trainings
-from benchmarks.tables import Rows, read_cases
+from benchmarks.tables import REFERENCE, Rows, read_cases
 from src.utils.report.style import save
 
 PICTURES = "Images/readme"
@@ -31,13 +31,16 @@ MARKERS = ("o", "^", "s", "x", "D")
 
 def draw(folder: Path, results: Path) -> list[Path]:
     """Draw what there is."""
-    trainings = read_trainings(results)
-    return [_draw_sizes(folder, results), *([_draw_scalarizations(folder, trainings)] if trainings else [])]
+    found, trainings = read_cases(results), read_trainings(results)
+    capped = [name for cases in CAPPED.values() for name in cases.values() if name in found]
+    files = [_draw_sizes(folder, found)]
+    files += [_draw_caps(folder, found)] if capped else []
+    files += [_draw_scalarizations(folder, trainings)] if trainings else []
+    return files
 
 
-def _draw_sizes(folder: Path, results: Path) -> Path:
+def _draw_sizes(folder: Path, found: Mapping[str, Rows]) -> Path:
     """Mean test accuracy against kilobytes and multiply-adds, of dense networks and of compressed sparse ones."""
-    found = read_cases(results)
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(2, 2)
     for row, (dataset, title) in zip(axes, DATA.items(), strict=True):
@@ -57,6 +60,37 @@ def _draw_sizes(folder: Path, results: Path) -> Path:
     }
     figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=3)
     path = folder / "from_sparse_to_small.png"
+    save(figure, path)
+    return path
+
+
+def _draw_caps(folder: Path, found: Mapping[str, Rows]) -> Path:
+    """Mean test accuracy against zero rows, kilobytes and multiply-adds, from dense to nearly empty networks."""
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    for (architecture, cases), colour, marker in zip(CAPPED.items(), COLOURS, MARKERS, strict=False):
+        lines = [found[cases[cap]] for cap in sorted(cases) if cases[cap] in found]
+        accuracies = [[float(np.mean(line["test_accuracy"])) for line in part] for part in lines]
+        means = [np.mean(part) for part in accuracies]
+        spreads = [np.std(part, ddof=1) if len(part) > 1 else 0.0 for part in accuracies]
+        zeros = [np.mean([line["sparsity_rate"] for line in part]) for part in lines]
+        sizes = [size_of(part) for part in lines]
+        style: dict[str, Any] = {"color": colour, "marker": marker, "capsize": 3, "label": architecture}
+        for axis, x in zip(
+            axes, (zeros, [s["bytes"] / 1e3 for s in sizes], [s["multiply_adds"] / 1e6 for s in sizes]), strict=True
+        ):
+            axis.errorbar(x, means, yerr=spreads, **style)
+    (_, accuracy, zero_rows) = REFERENCE["MDMTN_MM_sparse"]
+    axes[0].plot(zero_rows, accuracy, "*", color="#444444", ms=10, label="MDMTN, the authors' code")
+    labels = ("zero rows (%)", "kB, compressed", "million multiply-adds for an image, compressed")
+    for axis, label, logarithmic in zip(axes, labels, (False, True, True), strict=True):
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3, which="both")
+        if logarithmic:
+            axis.set_xscale("log")
+    axes[0].set_ylabel("mean test accuracy (%)")
+    axes[0].legend(fontsize=9, loc="lower left")
+    path = folder / "accuracy_of_sizes.png"
     save(figure, path)
     return path
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.cases import CASES, FASTER
+from benchmarks.cases import CAPPED, CASES, FASTER
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, Training, figures_of, read_trainings
 from src.utils.errors import UserError
 from src.utils.files import write_text
@@ -137,8 +137,7 @@ def _rows(found: Mapping[str, Rows]) -> str:
     head = "| run | seeds | test accuracy, mean of the tasks | zero rows | reference: accuracy, zero rows |"
     rows = []
     for name, lines in found.items():
-        accuracy = _spread([float(np.mean(line["test_accuracy"])) for line in lines], 2)
-        zeros = _spread([line["sparsity_rate"] for line in lines], 1)
+        accuracy, zeros = _accuracy_of(lines), _zeros_of(lines)
         _, mean, share = REFERENCE.get(name, ((), 0.0, 0.0))
         theirs = f"{mean:.2f}, {share:.1f}" if name in REFERENCE else ""
         rows.append(f"| `{CASES[name].command}` | {len(lines)} | {accuracy} | {zeros} | {theirs} |")
@@ -152,8 +151,7 @@ def _schedules(found: Found) -> str:
         others = [f"{name}{end}" for end in FASTER if f"{name}{end}" in found.cases]
         for which in [name, *others] if others else []:
             lines = found.cases[which]
-            accuracy = _spread([float(np.mean(line["test_accuracy"])) for line in lines], 2)
-            zeros = _spread([line["sparsity_rate"] for line in lines], 1)
+            accuracy, zeros = _accuracy_of(lines), _zeros_of(lines)
             seconds, usual = (np.median([line["seconds"] for line in part]) for part in (lines, found.cases[name]))
             rows.append(
                 f"| `{CASES[which].command}` | {len(lines)} | {accuracy} | {zeros} | {seconds:.0f} | "
@@ -247,6 +245,23 @@ def _seeds(found: Found) -> str:
     return "\n".join([f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows])
 
 
+def _caps(found: Found) -> str:
+    """A row per architecture and cap: accuracy, zero rows and the compressed network, from dense to nearly empty."""
+    rows = []
+    for architecture, cases in CAPPED.items():
+        for cap in sorted(cases):
+            lines = found.cases.get(cases[cap])
+            if not lines:
+                continue
+            which = "compressed" if cap else "dense"
+            small = [[line["compression"][which][name] for line in lines] for name in ("bytes", "multiply_adds")]
+            cells = [architecture, f"{cap:g}" if cap else "dense", str(len(lines)), _accuracy_of(lines)]
+            cells += [_zeros_of(lines), f"{np.mean(small[0]) / 1000:,.0f}", f"{np.mean(small[1]):,.0f}"]
+            rows.append(f"| {' | '.join(cells)} |")
+    head = "| | `max_layerSRate` | seeds | test accuracy, mean of the tasks | zero rows | kB | multiply-adds |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
 def _small(found: Found) -> str:
     """A row per case that has zero rows, of the usual schedule: means over the seeds, dense -> compressed."""
     head = "| run | zero rows | parameters | kB | multiply-adds | faster: 1 image | 256 images |"
@@ -255,7 +270,7 @@ def _small(found: Found) -> str:
         if CASES[name].values.get("schedule") == "fast" or not any(line["sparsity_rate"] for line in lines):
             continue
         pairs = [line["compression"] for line in lines]
-        cells = [f"`{CASES[name].command}`", _spread([line["sparsity_rate"] for line in lines], 1)]
+        cells = [f"`{CASES[name].command}`", _zeros_of(lines)]
         cells += [_before_after(pairs, "parameters", 1), _before_after(pairs, "bytes", 1000)]
         cells.append(_before_after(pairs, "multiply_adds", 1))
         cells += [_faster(pairs, size) for size in ("1", "256")]
@@ -269,6 +284,7 @@ TABLES: Mapping[str, Callable[[Found], str]] = MappingProxyType(
         "all": _all,
         "seeds": _seeds,
         "small": _small,
+        "caps": _caps,
         "schedules": _schedules,
         "claims": _claims,
         "speed": _speed,
@@ -282,6 +298,16 @@ def _spread(values: Sequence[float], digits: int) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def _accuracy_of(lines: Rows) -> str:
+    """Test accuracy, mean of the tasks, over the seeds."""
+    return _spread([float(np.mean(line["test_accuracy"])) for line in lines], 2)
+
+
+def _zeros_of(lines: Rows) -> str:
+    """Zero rows over the seeds."""
+    return _spread([line["sparsity_rate"] for line in lines], 1)
 
 
 def _accuracies(values: Sequence[float]) -> str:

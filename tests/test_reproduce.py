@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import reproduce, scalarizations
-from benchmarks.cases import CASES
+from benchmarks.cases import CAPPED, CASES
 from benchmarks.pictures import draw, size_of
 from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, with_tables, write_tables
 from src.utils.command_line.parser import exit_code
@@ -160,6 +160,15 @@ def test_the_picture_has_dense_networks_as_trained_and_sparse_ones_compressed(tm
     assert file.stat().st_size > 10_000
     sparse, dense = size_of([line("MDMTN_MM_sparse", 0)]), size_of([line("MDMTN_CM_dense", 0, sparsity_rate=0.0)])
     assert (sparse["bytes"], dense["bytes"]) == (1000, 4000)
+
+
+def test_networks_from_dense_to_empty_have_a_table_and_a_picture(tmp_path: Path) -> None:
+    dense, small = CAPPED["HPS"][0.0], CAPPED["HPS"][0.95]
+    write(tmp_path / "r", dense, [line(dense, 0, sparsity_rate=0.0)])
+    write(tmp_path / "r", small, [line(small, seed, sparsity_rate=94.0) for seed in (0, 2)])
+    made = with_tables("<!-- table caps --><!-- end -->", tmp_path / "r")
+    assert "| HPS | dense | 1 | 85.00 | 0.0 | 4 | 90 |\n| HPS | 0.95 | 2 | 85.50 ± 0.71 | 94.0 ± 0.0 | 1 | 30 |" in made
+    assert [file.name for file in draw(tmp_path / "pictures", tmp_path / "r")][1:] == ["accuracy_of_sizes.png"]
 
 
 def test_an_unknown_table_or_case_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
