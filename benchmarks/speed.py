@@ -7,8 +7,9 @@ and of the ratio in each round the median, the smallest and the largest.
 
 steps: a training step against that of a plain weighted sum of the losses, in fp32 and bf16. parts: what a step is made
 of, and its share of the machine's rate of matrix products. data: batches against a DataLoader with PIL transforms.
-mgda: a step by multiple gradient descent. growth: with tasks, rows and the vectors of a study. Everything goes to
-results/speed.json, from which ``python -m benchmarks.reproduce --table`` makes the tables.
+mgda: a step by multiple gradient descent, TorchJD's beside it where that is installed. growth: with tasks, rows and the
+vectors of a study. Everything goes to results/speed.json, from which ``python -m benchmarks.reproduce --table`` makes
+the tables.
 """
 
 from __future__ import annotations
@@ -27,9 +28,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed_of_parts import batches_from_loader, growth_with_rows, growth_with_tasks, growth_with_vectors
+from benchmarks.speed_of_parts import (
+    batches_from_loader,
+    growth_with_rows,
+    growth_with_tasks,
+    growth_with_vectors,
+    torchjd_step,
+)
 from Data_loaders.registry import dataset_entry
 from Data_loaders.streams import epoch_batches
+from src.models.multi_task import TrunkNetwork
 from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
 from src.utils.files import write_text
@@ -76,8 +84,9 @@ def main() -> None:
     torch.set_num_threads(flags.threads)
     timings: list[Timing] = []
     for dataset in flags.datasets:
+        setting = _Setting.of(dataset, flags)
         for what in (name for name in flags.only if name != "growth"):
-            timings += _MEASURES[what](_Setting.of(dataset, flags), dataset)
+            timings += _MEASURES[what](setting, dataset)
     if "growth" in flags.only:
         timings += _growth(flags)
     device = torch_device(RunConfig(script="speed", architecture="HPS", dataset="MultiMnist", device=flags.device))
@@ -285,6 +294,10 @@ def _mgda(setting: _Setting, dataset: str) -> list[Timing]:
         "plain weighted sum": setting.plain("fp32", batches),
         "MGDA": setting.ours(batches, method="MGDA", w=equal),
     }
+    network = setting.problem.network
+    optimizer = make_optimizer(setting.parameters, [{"params": list(network.parameters())}], setting.device)
+    theirs = torchjd_step(network, optimizer, batches) if isinstance(network, TrunkNetwork) else None
+    variants |= {"MGDA of TorchJD": theirs} if theirs else {}
     return compared(f"MGDA step, {dataset}", variants, setting.device)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from src.models.hps import HPS
+from src.models.multi_task import TrunkNetwork
 from src.utils.objectives.growl import growl_prox
 from src.utils.objectives.min_norm import min_norm_weights
 from src.utils.runs.problem import Problem
@@ -52,6 +56,28 @@ def batches_from_loader(problem: Problem, batch_size: int) -> Iterator[list[Tens
     loader = DataLoader(_Pictures(problem), batch_size, shuffle=True)
     while True:
         yield from loader
+
+
+def torchjd_step(
+    network: TrunkNetwork, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]]
+) -> Callable[[], object] | None:
+    """A step by multiple gradient descent of TorchJD, one gradient at a time; None where that is not installed."""
+    if find_spec("torchjd") is None:
+        return None
+    autojac, aggregator = import_module("torchjd.autojac"), import_module("torchjd.aggregation").MGDA()
+    shared = list(network.shared_part.parameters())
+
+    def step() -> None:
+        images, labels = next(batches)
+        optimizer.zero_grad()
+        features = network.trunk(images)
+        outputs = network.predict(images, features)
+        losses = [cross_entropy(output, labels[:, task]) for task, output in enumerate(outputs)]
+        autojac.mtl_backward(losses, features=features, parallel_chunk_size=1)
+        autojac.jac_to_grad(shared, aggregator)
+        optimizer.step()
+
+    return step
 
 
 def growth_with_rows(device: torch.device) -> Works:
