@@ -10,10 +10,12 @@ from torch import nn
 
 from Data_loaders.loaders import Splits
 from src.models.hps import HPS
+from src.models.image_linear import ImageLinear
 from src.models.mdmtn import MDMTN
 from src.models.names import ARCHITECTURE_NAMES, check_architecture
 from src.models.registry import ARCHITECTURES, Architecture, load_model, save_model
 from src.utils.errors import UserError
+from src.utils.sparsity.capture import capture
 from tests.conftest import equal_states, make_network, one_line
 
 MDMTN_MM = Architecture("MDMTN", "MultiMnist", (10, 10))
@@ -26,14 +28,14 @@ def test_parameter_count_is_the_papers() -> None:
 
 def test_sparse_layers_are_exactly_the_expected_ones() -> None:
     network = Architecture("MDMTN", "MultiMnist", (10, 10)).build()
-    assert list(network.growl_layers(skip_layer=1)) == ["trunk.3", "trunk.7", "monitors.0.4", "monitors.1.4"]
+    assert list(network.growl_layers(skip_layer=1)) == ["trunk.3", "trunk.6", "monitors.0.3", "monitors.1.3"]
     assert list(network.growl_layers(skip_layer=320)) == [
         "trunk.0",
         "trunk.3",
         "monitors.0.0",
-        "monitors.0.4",
+        "monitors.0.3",
         "monitors.1.0",
-        "monitors.1.4",
+        "monitors.1.3",
     ]
 
 
@@ -116,3 +118,19 @@ def test_a_convolution_with_groups_is_never_sparse() -> None:
     trunk = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(24, 5))
     network = HPS(trunk, [nn.Linear(5, 2)])
     assert list(network.growl_layers(skip_layer=0)) == ["trunk.1", "trunk.3"]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_linear_layer_of_images_is_a_flatten_and_a_linear_layer(layout: torch.memory_format) -> None:
+    layer, plain = ImageLinear(3 * 4 * 5, 7).double(), nn.Linear(3 * 4 * 5, 7).double()
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64).to(memory_format=layout)
+    found, wanted = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, expected = layer(found), plain(wanted.flatten(1))
+    torch.testing.assert_close(y, expected)
+    (y**2).sum().backward()
+    (expected**2).sum().backward()
+    torch.testing.assert_close(found.grad, wanted.grad)
+    torch.testing.assert_close(layer.weight.grad, plain.weight.grad)
+    steps = [step.op for step in capture(nn.Sequential(layer), x).steps.values()]
+    assert steps == ["flatten", "linear"]

@@ -59,8 +59,8 @@ TASKS = ("left digit", "right digit")
 KKT = {"t": 0.3, "mu": 2.0, "multiplier_sum": 0.0, "complementarity": 0.01, "feasibility": 0.02, "chebyshev_gap": 0.1}
 LAYERS = {
     "trunk.3": RowCounts(rows=10, nonzero=7, unique=5, free=4),
-    "trunk.7": RowCounts(rows=320, nonzero=0, unique=0, free=0),
-    "monitors.0.4": RowCounts(rows=2880, nonzero=2880, unique=2880, free=2880),
+    "trunk.6": RowCounts(rows=320, nonzero=0, unique=0, free=0),
+    "monitors.0.3": RowCounts(rows=2880, nonzero=2880, unique=2880, free=2880),
 }
 
 
@@ -417,7 +417,7 @@ def test_bars_show_zero_shared_and_free_rows(figures: Figures, tmp_path: Path) -
     shares = [[float(bar.get_width()) for bar in container] for container in axis.containers]  # type: ignore[attr-defined]
     assert np.array(shares) == pytest.approx(np.array([[30, 100, 0], [30, 0, 0], [40, 0, 100]]))
     names = [label.get_text() for label in axis.get_yticklabels()]
-    assert names == ["trunk.3 (10)", "trunk.7 (320)", "monitors.0.4 (2880)"]
+    assert names == ["trunk.3 (10)", "trunk.6 (320)", "monitors.0.3 (2880)"]
 
 
 @pytest.mark.parametrize("count", [1, 5, 7])

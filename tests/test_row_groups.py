@@ -36,7 +36,7 @@ from tests.conftest import CPU, make_network, one_line, short
 from tests.test_scripts import run
 from tests.test_training import chebyshev
 
-POSITIONS_MM = {"trunk.7": 16, "monitors.0.4": 144, "monitors.1.4": 144}
+POSITIONS_MM = {"trunk.6": 16, "monitors.0.3": 144, "monitors.1.3": 144}
 
 
 # Which inputs belong together ---------------------------------------------------------------------------------------
@@ -46,9 +46,9 @@ POSITIONS_MM = {"trunk.7": 16, "monitors.0.4": 144, "monitors.1.4": 144}
     ("architecture", "backbone", "positions"),
     [
         ("MDMTN", "MultiMnist", POSITIONS_MM),
-        ("HPS", "MultiMnist", {"trunk.7": 16}),
-        ("MTAN", "MultiMnist", {f"attention.{task}.transitions.1.1": 16 for task in (0, 1)}),
-        ("MDMTN", "Cifar10Mnist", {"trunk.9": 36, "monitors.0.5": 225, "monitors.1.5": 225}),
+        ("HPS", "MultiMnist", {"trunk.6": 16}),
+        ("MTAN", "MultiMnist", {f"attention.{task}.transitions.1.0": 16 for task in (0, 1)}),
+        ("MDMTN", "Cifar10Mnist", {"trunk.8": 36, "monitors.0.4": 225, "monitors.1.4": 225}),
     ],
 )
 def test_positions_of_the_channels_are_found(architecture: str, backbone: str, positions: dict[str, int]) -> None:
@@ -155,9 +155,9 @@ def test_rows_of_the_layers_are_channels_and_their_weights_scaled(splits: Splits
     layers = sparse_layers(trainer.model, trainer.parameters)
     assert {name: layer.weight.shape[1] for name, layer in layers.items()} == {
         "trunk.3": 10,
-        "trunk.7": 20,
-        "monitors.0.4": 20,
-        "monitors.1.4": 20,
+        "trunk.6": 20,
+        "monitors.0.3": 20,
+        "monitors.1.3": 20,
     }
     thetas = dict(zip(layers, growl_thetas(trainer.model, trainer.parameters, CPU), strict=True))
     for name, layer in layers.items():
@@ -178,7 +178,7 @@ def test_whole_filters_fall_away_and_stay_away(splits: Splits) -> None:
         assert zero[name] <= 0.5 * weight.shape[1]  # the cap counts channels
     assert sum(zero[name] for name in POSITIONS_MM) > 0
     found = compress(network, splits.test.images[:1])
-    for layer, before in (("trunk.7", "trunk.3"), ("monitors.0.4", "monitors.0.0"), ("monitors.1.4", "monitors.1.0")):
+    for layer, before in (("trunk.6", "trunk.3"), ("monitors.0.3", "monitors.0.0"), ("monitors.1.3", "monitors.1.0")):
         assert found.layers[before].kept == found.layers[before].outputs - zero[layer]
     images = splits.test.images
     with torch.no_grad():
@@ -231,7 +231,7 @@ def test_a_run_with_channels_as_rows_and_what_may_follow_it(
     (file,) = tmp_path.glob("logs/*/*/results.json")
     content = json.loads(file.read_text())
     assert content["parameters"]["row_groups"] == "channel"
-    assert {name: layer["rows"] for name, layer in content["layers"].items()} == {"trunk.3": 10, "trunk.7": 20}
+    assert {name: layer["rows"] for name, layer in content["layers"].items()} == {"trunk.3": 10, "trunk.6": 20}
     assert content["compression"]["same_predictions"]
     assert content["compression"]["compressed"]["multiply_adds"] < content["compression"]["dense"]["multiply_adds"]
     (model,) = tmp_path.glob("src/Sparse_models/*.pth")

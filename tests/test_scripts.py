@@ -92,10 +92,10 @@ def test_parameter_counts_are_the_papers(architecture: str, backbone: str) -> No
 
 
 def test_sparse_layers_of_the_cifar_networks_are_exactly_the_expected_ones() -> None:
-    trunk = ["trunk.4", "trunk.9"]
+    trunk = ["trunk.4", "trunk.8"]
     assert list(Architecture("HPS", "Cifar10Mnist", (10, 10)).build().growl_layers(3)) == trunk
     mdmtn = Architecture("MDMTN", "Cifar10Mnist", (10, 10)).build()
-    assert list(mdmtn.growl_layers(3)) == [*trunk, "monitors.0.5", "monitors.1.5"]
+    assert list(mdmtn.growl_layers(3)) == [*trunk, "monitors.0.4", "monitors.1.4"]
 
 
 @pytest.mark.parametrize("script", EXAMPLES)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from src.models.image_linear import ImageLinear
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -41,7 +43,7 @@ def _convolution(inputs: int, outputs: int, kernel: int, *, batch_norm: bool) ->
 
 
 def _linear(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, outputs), nn.ReLU())
+    return nn.Sequential(ImageLinear(inputs, outputs), nn.ReLU())
 
 
 MULTIMNIST = Backbone(

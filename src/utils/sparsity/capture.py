@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from src.models.image_linear import ImageLinear
 from src.utils.errors import UserError
 from src.utils.program import INPUT
 from src.utils.sparsity.graph import Graph
+from src.utils.sparsity.tracing import Other, Tracer
 
 _ADD = {operator.add, operator.iadd, torch.add, "add", "add_", "__add__", "__radd__"}
 _SUB = {operator.sub, operator.isub, torch.sub, "sub", "sub_", "__sub__"}
@@ -46,7 +48,7 @@ def capture(network: nn.Module, example: Tensor) -> Graph:
         UserError: if the network cannot be followed or its outputs are no tensors.
     """
     clone = copy.deepcopy(network).eval()
-    tracer = _Tracer()
+    tracer = Tracer()
     try:
         with torch.no_grad():
             nodes = list(tracer.trace(clone).nodes)
@@ -54,51 +56,6 @@ def capture(network: nn.Module, example: Tensor) -> Graph:
     except (fx.proxy.TraceError, TypeError, AttributeError, RuntimeError, ValueError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"the steps of {type(network).__name__} cannot be followed: {reason}") from error
-
-
-class _Tracer(fx.Tracer):
-    """Parameters stay tensors, so that a network may index them; a layer that cannot be followed is one step."""
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        return attr_val
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        before = list(self.graph.nodes)
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except (fx.proxy.TraceError, TypeError, AttributeError, RuntimeError, ValueError):
-            for node in [node for node in reversed(self.graph.nodes) if node not in before]:
-                self.graph.erase_node(node)
-            return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
-
-
-class _Other(nn.Module):
-    """Anything torch.fx can call, as a layer that reads the values of the nodes among its arguments."""
-
-    def __init__(self, node: fx.Node, target: Any, tensors: dict[str, Any]) -> None:
-        super().__init__()
-        self.target = target  # a module, a function, or the name of a method
-        self.names = [read.name for read in node.all_input_nodes if read.name not in tensors]
-        constant = fx.node.map_arg((node.args, node.kwargs), lambda read: tensors.get(read.name, _Read(read.name)))
-        self.args, self.kwargs = constant
-
-    def forward(self, *values: Any) -> Any:
-        known = dict(zip(self.names, values, strict=True))
-        fill = lambda item: known[item.name] if isinstance(item, _Read) else item  # noqa: E731
-        args = fx.node.map_aggregate(self.args, fill)
-        kwargs = fx.node.map_aggregate(self.kwargs, fill)
-        if isinstance(self.target, str):
-            return getattr(args[0], self.target)(*args[1:], **kwargs)
-        return self.target(*args, **kwargs)
-
-
-class _Read:
-    """Stands for the value of a node."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 class _Capture:
@@ -139,7 +96,7 @@ class _Capture:
 
     def _call(self, node: fx.Node) -> None:
         target = self._module(node.target) if node.op == "call_module" else node.target
-        other = _Other(node, target, self.fixed)
+        other = Other(node, target, self.fixed)
         value = other(*(self.values[name] for name in other.names))
         self.values[node.name] = value
         if not other.names:
@@ -195,6 +152,8 @@ class _Capture:
         return self._add(node, "flatten", x, channels_last=False) if same else None
 
     def _layer(self, node: fx.Node, layer: nn.Module, x: str) -> str | None:
+        if type(layer) is ImageLinear:
+            return self._image_linear(node, layer, x)
         if type(layer) is nn.Linear:
             if self.values[x].ndim != 2:
                 return None
@@ -208,6 +167,11 @@ class _Capture:
         if type(layer) is nn.AvgPool2d and layer.divisor_override is None:
             return self._add(node, "avg_pool2d", x, **_pool(layer), count_include_pad=layer.count_include_pad)
         return None
+
+    def _image_linear(self, node: fx.Node, layer: ImageLinear, x: str) -> str:
+        flat, sizes = f"{node.name}_flat", (layer.in_features,)
+        self.names[flat] = self.graph.add(flat, "flatten", (self.names[x],), sizes, channels_last=False)
+        return self._add(node, "linear", flat, weight=layer.weight, **_bias(layer))
 
     def _convolution(self, node: fx.Node, layer: nn.Conv2d, x: str) -> str | None:
         if layer.padding_mode != "zeros" or layer.padding == "same":
