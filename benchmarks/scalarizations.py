@@ -2,7 +2,7 @@
 
     python -m benchmarks.scalarizations --data-dir DATA --output-dir OUT --seeds 3 --jobs 2
 
-HPS on MultiMNIST without sparsity, eleven preferences from 0.05 : 0.95 to 0.95 : 0.05, three epochs at a rate that
+HPS on MultiMNIST without sparsity, eleven preferences from 0.05 : 0.95 to 0.95 : 0.05, two epochs at a rate that
 falls to zero. MGDA knows no preference: it gets as many starts. A line per training goes to
 results/scalarizations.json, from which ``python -m benchmarks.reproduce --table`` makes table and picture; with
 another network or other data it goes to the folder of the trainings.
@@ -34,7 +34,7 @@ from src.utils.study.sweep import Point
 from src.utils.study.trials import Candidate
 
 FILE = "scalarizations.json"
-EPOCHS, PREFERENCES = 3, 11
+EPOCHS, PREFERENCES = 2, 11
 SHARES = tuple(round(0.05 + 0.09 * number, 2) for number in range(PREFERENCES))
 NAMES: Mapping[str, str] = MappingProxyType(
     {
