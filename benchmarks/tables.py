@@ -145,20 +145,25 @@ def _rows(found: Mapping[str, Rows]) -> str:
 
 
 def _schedules(found: Found) -> str:
-    """Cases that were trained by more than one schedule: accuracy, zero rows, time."""
+    """Cases that were trained by more than one schedule: accuracy, zero rows, time of the seeds that both have."""
     rows = []
     for name in found.cases:
         others = [f"{name}{end}" for end in FASTER if f"{name}{end}" in found.cases]
         for which in [name, *others] if others else []:
             lines = found.cases[which]
             accuracy, zeros = _accuracy_of(lines), _zeros_of(lines)
-            seconds, usual = (np.median([line["seconds"] for line in part]) for part in (lines, found.cases[name]))
-            rows.append(
-                f"| `{CASES[which].command}` | {len(lines)} | {accuracy} | {zeros} | {seconds:.0f} | "
-                f"{usual / seconds:.1f} |"
-            )
+            times = _seconds_of_the_same(lines, found.cases[name])
+            cells = [f"`{CASES[which].command}`", str(len(lines)), accuracy, zeros]
+            cells += [f"{times[0]:.0f}", f"{times[1] / times[0]:.1f}"] if times else ["", ""]
+            rows.append(f"| {' | '.join(cells)} |")
     head = "| run | seeds | test accuracy, mean of the tasks | zero rows | seconds, median | times as fast |"
     return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+
+
+def _seconds_of_the_same(*parts: Rows) -> list[float]:
+    """Median seconds of each part, of the seeds that all have; none where they have none in common."""
+    seeds = set.intersection(*({line["seed"] for line in part} for part in parts))
+    return [float(np.median([line["seconds"] for line in part if line["seed"] in seeds])) for part in parts if seeds]
 
 
 def _claims(found: Found) -> str:

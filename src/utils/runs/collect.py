@@ -124,4 +124,5 @@ def _device_name(device: torch.device) -> str:
     """The device as the results name it: its kind and model."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+    kind = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"cpu ({kind}, {torch.get_num_threads()} threads)"
