@@ -84,7 +84,7 @@ class Figures:
         on_front: trainings that no other one is better than, by validation errors.
         extent: range of the test errors of these, per task, points.
         accuracy: mean test accuracy of the one with the best mean validation accuracy, percent.
-        correlation: rank correlation of f1 / f2 with k2 / k1.
+        correlation: rank correlation of f1 / f2 with k2 / k1; NaN where k is the same for all.
         apart: how far the weighted losses are apart, over the larger one, median, percent.
         largest: the largest weighted loss, mean over the preferences.
     """
@@ -168,10 +168,15 @@ def figures_of(trainings: Sequence[Training]) -> Figures:
         on_front=int(mask.sum()),
         extent=(float(first), float(second)),
         accuracy=float(100 - test[validation.mean(axis=1).argmin()].mean()),
-        correlation=float(spearmanr(k[:, 1] / k[:, 0], losses[:, 0] / losses[:, 1]).statistic),
+        correlation=_correlation(k[:, 1] / k[:, 0], losses[:, 0] / losses[:, 1]),
         apart=float(100 * np.median(np.ptp(weighted, axis=1) / weighted.max(axis=1))),
         largest=float(weighted.max(axis=1).mean()),
     )
+
+
+def _correlation(asked: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+    """Rank correlation; NaN where nothing was asked for."""
+    return float(spearmanr(asked, found).statistic) if np.ptp(asked) > 0 else float("nan")
 
 
 def _share(points: NDArray[np.float64], worst: float) -> float:

@@ -97,7 +97,7 @@ def test_a_trunk_is_its_stages_in_a_row(architecture: str, backbone: str, count:
     layers = {name: type(layer).__name__ for name, layer in trunk.named_children()}
     norm = int(backbone == "Cifar10Mnist")
     assert layers["0"] == layers[str(3 + norm)] == "Conv2d"
-    assert layers[str(7 + 2 * norm)] == "Linear"
+    assert layers[str(6 + 2 * norm)] == "ImageLinear"
 
 
 def test_no_two_tasks_share_an_attention_module() -> None:
