@@ -121,7 +121,7 @@ def _draw_scalarizations(folder: Path, trainings: Sequence[Training]) -> Path:
         side.set_minor_formatter(ScalarFormatter())
     ratios.set_xlabel("$k_2 / k_1$")
     ratios.set_ylabel("$f_1 / f_2$ of the training losses; line: as $k$ asks")
-    figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     path = folder / "scalarizations.png"
     save(figure, path)
     return path
