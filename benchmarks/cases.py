@@ -157,18 +157,6 @@ _KNOWN: Mapping[str, Case] = {
     **{f"{name}_fast": _with(_CASES[name], **FASTER["_fast"]) for name in _ALSO_FAST},
     **{f"{name}_fast_bf16": _with(_CASES[name], **FASTER["_fast_bf16"]) for name in _ALSO_FAST_BF16},
 }
-CASES: Mapping[str, Case] = {
-    **_KNOWN,
-    **{
-        f"{name}_data1": replace(_KNOWN[name], flags=f"{_KNOWN[name].flags} --data_seed 1".strip(), data_seed=1)
-        for name in _OTHER_PARTNERS
-    },
-    **{
-        f"{name}_cap{100 * cap:.0f}": _with(_KNOWN[name], max_layerSRate=cap)
-        for name in ("MDMTN_MM_sparse_fast", "HPS_MM_sparse_fast")
-        for cap in _CAPS
-    },
-}
 CAPPED: Mapping[str, Mapping[float, str]] = {
     name: {0.0: dense, **{cap: f"{sparse}_cap{100 * cap:.0f}" for cap in _CAPS}, 0.8: sparse}
     for name, dense, sparse in (
@@ -177,3 +165,11 @@ CAPPED: Mapping[str, Mapping[float, str]] = {
     )
 }
 """Cases from dense to nearly empty by architecture and cap."""
+CASES: Mapping[str, Case] = {
+    **_KNOWN,
+    **{
+        f"{name}_data1": replace(_KNOWN[name], flags=f"{_KNOWN[name].flags} --data_seed 1".strip(), data_seed=1)
+        for name in _OTHER_PARTNERS
+    },
+    **{cases[cap]: _with(_KNOWN[cases[0.8]], max_layerSRate=cap) for cases in CAPPED.values() for cap in _CAPS},
+}

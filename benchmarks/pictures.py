@@ -13,7 +13,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from benchmarks.cases import CAPPED, CASES, Case
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, WORST_ERROR, Training, read_trainings
-from benchmarks.tables import REFERENCE, Rows, read_cases
+from benchmarks.tables import REFERENCE, Rows, accuracies_of, mean_and_spread, read_cases, size_of
 from src.utils.report.style import save
 
 PICTURES = "Images/readme"
@@ -70,9 +70,9 @@ def _draw_caps(folder: Path, found: Mapping[str, Rows]) -> Path:
     axes = figure.subplots(1, 3, sharey=True)
     for (architecture, cases), colour, marker in zip(CAPPED.items(), COLOURS, MARKERS, strict=False):
         lines = [found[cases[cap]] for cap in sorted(cases) if cases[cap] in found]
-        accuracies = [[float(np.mean(line["test_accuracy"])) for line in part] for part in lines]
-        means = [np.mean(part) for part in accuracies]
-        spreads = [np.std(part, ddof=1) if len(part) > 1 else 0.0 for part in accuracies]
+        means, spreads = (
+            zip(*(mean_and_spread(accuracies_of(part)) for part in lines), strict=True) if lines else ((), ())
+        )
         zeros = [np.mean([line["sparsity_rate"] for line in part]) for part in lines]
         sizes = [size_of(part) for part in lines]
         style: dict[str, Any] = {"color": colour, "marker": marker, "capsize": 3, "label": architecture}
@@ -127,15 +127,6 @@ def _draw_scalarizations(folder: Path, trainings: Sequence[Training]) -> Path:
     return path
 
 
-def size_of(lines: Rows) -> Mapping[str, float]:
-    """Means over the seeds: of compressed networks, of dense ones as they were trained."""
-    which = "compressed" if any(line["sparsity_rate"] for line in lines) else "dense"
-    return {
-        what: float(np.mean([line["compression"][which][what] for line in lines]))
-        for what in ("bytes", "multiply_adds")
-    }
-
-
 def _is_drawn(name: str) -> bool:
     """Single-task networks are no networks for all tasks, a method and a schedule are no size."""
     case = CASES[name]
@@ -149,8 +140,7 @@ def _kind(case: Case, lines: Rows) -> str:
 
 
 def _point(axis: Axes, name: str, lines: Rows, what: str, unit: float) -> None:
-    accuracies = [float(np.mean(line["test_accuracy"])) for line in lines]
-    mean, spread = float(np.mean(accuracies)), float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+    mean, spread = mean_and_spread(accuracies_of(lines))
     zeros = float(np.mean([line["sparsity_rate"] for line in lines]))
     kind = _kind(CASES[name], lines)
     colour, marker = KINDS[kind]

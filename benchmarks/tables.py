@@ -105,6 +105,25 @@ def read_cases(results: Path) -> dict[str, Rows]:
     return {name: lines for name, lines in found.items() if lines}
 
 
+def accuracies_of(lines: Rows) -> list[float]:
+    """Test accuracy, mean of the tasks, of each line, percent."""
+    return [float(np.mean(line["test_accuracy"])) for line in lines]
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation over the seeds; 0 for that of one seed."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def size_of(lines: Rows) -> Mapping[str, float]:
+    """Means over the seeds: of compressed networks, of dense ones as they were trained."""
+    which = "compressed" if any(line["sparsity_rate"] for line in lines) else "dense"
+    return {
+        what: float(np.mean([line["compression"][which][what] for line in lines]))
+        for what in ("bytes", "multiply_adds")
+    }
+
+
 def with_tables(text: str, results: Path) -> str:
     """The text of a page with its tables made anew."""
     found = Found(read_cases(results), _read_speed(results / "speed.json"), read_trainings(results))
@@ -258,10 +277,9 @@ def _caps(found: Found) -> str:
             lines = found.cases.get(cases[cap])
             if not lines:
                 continue
-            which = "compressed" if cap else "dense"
-            small = [[line["compression"][which][name] for line in lines] for name in ("bytes", "multiply_adds")]
+            size = size_of(lines)
             cells = [architecture, f"{cap:g}" if cap else "dense", str(len(lines)), _accuracy_of(lines)]
-            cells += [_zeros_of(lines), f"{np.mean(small[0]) / 1000:,.0f}", f"{np.mean(small[1]):,.0f}"]
+            cells += [_zeros_of(lines), f"{size['bytes'] / 1000:,.0f}", f"{size['multiply_adds']:,.0f}"]
             rows.append(f"| {' | '.join(cells)} |")
     head = "| | `max_layerSRate` | seeds | test accuracy, mean of the tasks | zero rows | kB | multiply-adds |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
@@ -300,14 +318,13 @@ TABLES: Mapping[str, Callable[[Found], str]] = MappingProxyType(
 
 def _spread(values: Sequence[float], digits: int) -> str:
     """Mean and standard deviation over the seeds; of one seed its value."""
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
 
 
 def _accuracy_of(lines: Rows) -> str:
     """Test accuracy, mean of the tasks, over the seeds."""
-    return _spread([float(np.mean(line["test_accuracy"])) for line in lines], 2)
+    return _spread(accuracies_of(lines), 2)
 
 
 def _zeros_of(lines: Rows) -> str:

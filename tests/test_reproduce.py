@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks import reproduce, scalarizations
 from benchmarks.cases import CAPPED, CASES
-from benchmarks.pictures import draw, size_of
-from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, with_tables, write_tables
+from benchmarks.pictures import draw
+from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, size_of, with_tables, write_tables
 from src.utils.command_line.parser import exit_code
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT

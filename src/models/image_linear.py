@@ -15,13 +15,8 @@ class ImageLinear(nn.Linear):
     copies all images, and their gradients come back in an order that slows down the layers before. Here a copy of
     the weight has the order of the images.
 
-    Args:
-        inputs: C * H * W of images of shape (N, C, H, W).
-        outputs: of the layer.
+    The arguments are those of :class:`torch.nn.Linear`; ``in_features`` is C * H * W of images of shape (N, C, H, W).
     """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs)
 
     def forward(self, input: Tensor) -> Tensor:
         channels = input.shape[1]
