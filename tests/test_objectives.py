@@ -26,7 +26,7 @@ from src.utils.objectives.augmented_lagrangian import (
 )
 from src.utils.objectives.chebyshev import chebyshev_terms, chebyshev_value
 from src.utils.objectives.growl import growl_prox, growl_value
-from src.utils.objectives.owl import WEIGHT_TYPES, owl_prox, owl_value, owl_weights
+from src.utils.objectives.owl import WEIGHT_TYPES, leading_weights, owl_prox, owl_value, owl_weights
 from src.utils.objectives.running_mean import RunningMean
 from src.utils.sparsity.rows import to_rows
 from tests import twins
@@ -395,6 +395,27 @@ def prox_of(case: OwlCase) -> Tensor:
 def test_owl_value_is_the_maximum_over_all_pairings(case: OwlCase) -> None:
     value = owl_value(vec(case.x), vec(case.theta)).item()
     assert value == pytest.approx(twins.owl_value(case.x, case.theta), rel=1e-12, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(10, 50), st.integers(1, 5), st.floats(0.1, 1), st.floats(0, 1), st.integers(0, 2**31))
+def test_owl_value_by_its_few_leading_weights_is_that_of_all(
+    n: int, few: int, first: float, rest: float, seed: int
+) -> None:
+    x = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
+    steps = torch.arange(few, 0, -1, dtype=torch.float64)
+    theta = torch.full((n,), rest, dtype=torch.float64)
+    theta[:few] += first * steps
+    assert leading_weights(theta) == few
+    value, expected = owl_value(x, theta, few), owl_value(x, theta)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(torch.autograd.grad(value, x), torch.autograd.grad(expected, x))
+
+
+def test_leading_weights_of_each_type() -> None:
+    assert [leading_weights(owl_weights(20, kind, 0.8, 0.2)) for kind in ("spike", "linear", "Dejiao")] == [1, 19, 10]
+    assert leading_weights(owl_weights(20, "spike", 0.0, 0.2)) == 0
+    assert leading_weights(torch.zeros(0)) == 0
 
 
 @settings(max_examples=300, deadline=None)

@@ -25,7 +25,7 @@ def group_weights(theta: Tensor, size: int) -> Tensor:
     return theta * math.sqrt(size)
 
 
-def growl_value(rows: Tensor, theta: Tensor) -> Tensor:
+def growl_value(rows: Tensor, theta: Tensor, leading: int | None = None) -> Tensor:
     """GrOWL penalty :math:`\\Omega(W) = \\sum_i \\theta_i \\|w_{[i]}\\|_2`.
 
     :math:`w_{[i]}` is the row with the i-th LARGEST norm. The subgradient chosen at a zero row is zero.
@@ -33,10 +33,11 @@ def growl_value(rows: Tensor, theta: Tensor) -> Tensor:
     Args:
         rows: W, shape (n, d).
         theta: non-increasing weights, shape (n,).
+        leading: how many of them differ from the last, see :func:`~src.utils.objectives.owl.owl_value`.
 
     Source: Oswal et al., Representational similarity learning (2016); Zhang et al., Learning to share (2018).
     """
-    return owl_value(_row_norms(rows), theta)
+    return owl_value(_row_norms(rows), theta, leading)
 
 
 def _row_norms(rows: Tensor) -> Tensor:

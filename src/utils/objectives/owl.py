@@ -8,6 +8,8 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 WEIGHT_TYPES = ("spike", "linear", "Dejiao")
+FEW = 0.1
+"""The share of numbers up to which the largest are found sooner than all are sorted."""
 
 
 def owl_weights(n: int, weight_type: str, beta1: float, beta2: float, *, device: torch.device | None = None) -> Tensor:
@@ -41,14 +43,28 @@ def owl_weights(n: int, weight_type: str, beta1: float, beta2: float, *, device:
     return torch.where(i <= p, beta1 + beta2 * (p - i + 1), torch.full_like(i, beta2))
 
 
-def owl_value(x: Tensor, theta: Tensor) -> Tensor:
+def leading_weights(theta: Tensor) -> int:
+    """How many weights differ from the last one: 1 of those called spike."""
+    return int((theta != theta[-1:]).sum())
+
+
+def owl_value(x: Tensor, theta: Tensor, leading: int | None = None) -> Tensor:
     """OWL norm :math:`\\sum_i \\theta_i |x|_{[i]}`, with :math:`|x|_{[i]}` the i-th LARGEST magnitude.
+
+    Where only the first p weights differ from the last, the rest of the order does not count:
+
+    .. math:: \\theta_n \\|x\\|_1 + \\sum_{i \\le p} (\\theta_i - \\theta_n) |x|_{[i]}
 
     Args:
         x: shape (n,).
         theta: non-increasing weights, shape (n,).
+        leading: p, as :func:`leading_weights` says; None: not known.
     """
-    return theta @ x.abs().sort(descending=True).values
+    magnitudes = x.abs()
+    if leading is None or leading > FEW * len(x):
+        return theta @ magnitudes.sort(descending=True).values
+    first = theta[:leading] - theta[-1:]
+    return (theta[-1:] * magnitudes).sum() + first @ magnitudes.topk(leading).values
 
 
 def owl_prox(x: Tensor, theta: Tensor, step: float = 1.0) -> Tensor:

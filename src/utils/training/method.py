@@ -15,6 +15,7 @@ from Data_loaders.batches import Inputs, Labels, labels_of
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
 from src.utils.objectives.growl import growl_value
+from src.utils.objectives.owl import leading_weights
 from src.utils.sparsity.rows import to_rows
 from src.utils.tasks import Task
 from src.utils.training.losses import loss_of, task_labels, tasks_for
@@ -96,6 +97,7 @@ class Method(nn.Module, ABC):
         self.counts: list[int] = []
         self._layers = list(sparse_layers(model, parameters).values())
         self._theta = growl_thetas(model, parameters, device)
+        self._leading = [leading_weights(theta) for theta in self._theta]
         self.register_buffer("k", torch.tensor(parameters.w, dtype=torch.get_default_dtype(), device=device))
         self.register_buffer("last", torch.zeros_like(self.k[1:]))
         self._set_up(model, teachers)
@@ -200,7 +202,8 @@ class Method(nn.Module, ABC):
         """
         weights = [layer.weight for layer in self._layers] if weights is None else weights
         with torch.set_grad_enabled(self._has_sparsity and torch.is_grad_enabled()):
-            values = [growl_value(to_rows(weight), theta) for weight, theta in zip(weights, self._theta, strict=True)]
+            layers = zip(weights, self._theta, self._leading, strict=True)
+            values = [growl_value(to_rows(weight), theta, leading) for weight, theta, leading in layers]
             return torch.stack(values).sum() if values else torch.zeros((), device=self.k.device)
 
     @property
