@@ -205,4 +205,4 @@ def _train(request: Request[Any], work: str, *others: Any, module: str = "traini
             room = import_module(f"src.utils.command_line.{module}")
             if check is not None:
                 getattr(room, check)(request)
-            getattr(room, work)(training.with_reference_point(request), *others)
+            getattr(room, work)(training.with_what_is_found(request), *others)

@@ -36,6 +36,7 @@ from src.utils.report.run import draw_run
 from src.utils.report.sizes import draw_sizes
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.runs.config import Run, RunConfig
+from src.utils.runs.precision import faster_precision
 from src.utils.runs.problem import Problem, check_run, load_dataset, torch_device
 from src.utils.runs.results import Results
 from src.utils.runs.run import resume, start_or_go_on, train_run
@@ -162,14 +163,37 @@ def search_and_train(request: Request[SearchedOptions], candidates: Sequence[Map
     leave_if_failed(outcome)
 
 
-def with_reference_point(request: Request[Any]) -> Request[Any]:
-    """The request with the reference point it asks for: that of single-task networks is found first."""
+def with_what_is_found(request: Request[Any]) -> Request[Any]:
+    """The request with what it asks to be found first: the faster precision, and a reference point."""
+    return _with_reference_point(_with_precision(request))
+
+
+def _check_so_far(request: Request[Any]) -> None:
+    """Refuse what does not fit, before anything is found for it; models may be yet to come."""
+    config, parameters = request.config, request.parameters
+    if parameters.mode.from_model:
+        config = replace(config, model="to be found")
+    if isinstance(request.options, TaughtOptions) and not config.teachers:
+        config = replace(config, teachers=("to be trained",) * parameters.tasks)
+    check_run(config, parameters)
+
+
+def _with_precision(request: Request[Any]) -> Request[Any]:
+    if not request.measured:
+        return request
+    _check_so_far(request)
+    config = replace(request.config, model=None, teachers=())
+    say = ConsoleObserver(quiet=request.quiet).message
+    found = faster_precision(config, request.parameters, own_of(request, config), say)
+    return replace(request, parameters=request.parameters.changed(precision=found))
+
+
+def _with_reference_point(request: Request[Any]) -> Request[Any]:
     parameters = request.parameters
     ranged = parameters.uses_reference and parameters.normalisation == "range" and not parameters.nadir
     if not request.ideal and not ranged:
         return request
-    config, parameters = request.config, request.parameters
-    check_run(replace(config, model="to be found") if parameters.mode.from_model else config, parameters)
+    _check_so_far(request)
     if ranged:
         return replace(request, parameters=_with_range(request))
     basis = basis_of(request)

@@ -62,7 +62,7 @@ def collect(run: Run, problem: Problem, trainer: Trainer, outcome: TrainingOutco
         parameters=to_plain(run.parameters),
         seed=run.config.seed,
         data_seed=run.config.data_seed,
-        device=_device_name(torch_device(run.config)),
+        device=device_name(torch_device(run.config)),
         versions=versions(),
     )
 
@@ -120,7 +120,7 @@ def _seconds(history: Sequence[EpochRecord], seconds: float) -> dict[str, Any]:
     return {"total": seconds, "phases": per_phase, "epoch": float(np.mean([record.seconds for record in history]))}
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The device as the results name it: its kind and model."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
