@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
 
 from Data_loaders.registry import dataset_entry
 from src.models.names import check_architecture
@@ -14,15 +17,19 @@ from src.utils.command_line.help import add_flags
 from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser
 from src.utils.errors import UserError
+from src.utils.files import read_json, write_text
 from src.utils.report.console import ConsoleSweepObserver, show_failures
 from src.utils.runs.config import ROOT, RunConfig
 from src.utils.runs.problem import load_dataset
+from src.utils.runs.results import versions
 from src.utils.study.sweep import Basis, Outcome, run_sweep
 from src.utils.study.trials import Candidate
 from src.utils.study.workers import Workers
 from src.utils.training.defaults import default_parameters
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.records import Observer
+
+T = TypeVar("T")
 
 
 def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
@@ -69,6 +76,38 @@ def run_experiment(
     outcome = run_sweep("experiment", name, basis, basis.trials(candidates))
     show_failures(outcome)
     return outcome
+
+
+def keep_rows(file_name: str, flags: argparse.Namespace, outcome: Outcome, rows: Sequence[Any]) -> Path:
+    """Write what was found of an architecture beside that of others, and with what; returns the file.
+
+    It is in ``results/``, from which ``python -m benchmarks.reproduce --table`` makes tables and pictures; of other
+    data than MultiMNIST in the folder of the trainings.
+
+    Args:
+        file_name: of the experiment.
+        flags, outcome: of the experiment.
+        rows: frozen dataclasses of plain values.
+    """
+    file = (ROOT / "results" if flags.dataset == "MultiMnist" else outcome.folder) / file_name
+    known = read_json(file) if file.exists() else {}
+    found = {"revision": revision(), "versions": versions(), "rows": [asdict(row) for row in rows]}
+    parts = [f'"{name}": {_lines(part)}' for name, part in sorted({**known, flags.architecture: found}.items())]
+    write_text(file, "{{{}}}\n".format(",\n".join(parts)))
+    return file
+
+
+def _lines(part: Mapping[str, Any]) -> str:
+    """JSON with a line per row."""
+    rows = ",\n".join(json.dumps(row) for row in part["rows"])
+    known = json.dumps({name: value for name, value in part.items() if name != "rows"})
+    return f'{known[:-1]}, "rows": [\n{rows}\n]}}'
+
+
+def read_rows(file: Path, kind: type[T]) -> dict[str, list[T]]:
+    """Inverse of :func:`keep_rows`: rows by architecture; none where there is no file."""
+    known = read_json(file) if file.exists() else {}
+    return {name: [from_plain(kind, row) for row in part["rows"]] for name, part in known.items()}
 
 
 def revision() -> str | None:

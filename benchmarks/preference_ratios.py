@@ -4,12 +4,14 @@
 
 At the solution of the Chebyshev problem the weighted losses of the two tasks are equal, so that f1 / f2 = k2 / k1,
 unless a loss is below its share though the other one has all the weight: there the trade-off ends. The learning
-rate falls to a hundredth, so that losses and multipliers settle.
+rate falls to a hundredth, so that losses and multipliers settle. A line per training goes to
+results/preference_ratios.json, from which ``python -m benchmarks.reproduce --table`` makes table and picture.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.experiments import flags_of, from_every_seed, parameters_of, run_experiment
+from benchmarks.experiments import flags_of, from_every_seed, keep_rows, parameters_of, run_experiment
 from src.utils.command_line.parser import exit_code
-from src.utils.files import write_csv
 from src.utils.report.console import show_files
 from src.utils.report.style import save
 from src.utils.runs.config import HISTORY
 from src.utils.runs.history import read_history
 from src.utils.study.sweep import Point
 
+FILE = "preference_ratios.json"
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
 
 
@@ -35,6 +37,7 @@ class Row:
     """One training at its last epoch.
 
     Attributes:
+        seed: of the training.
         k1, k2: preferences of the tasks.
         f1, f2: training losses, means over the epoch.
         gap: how far the weighted losses are apart, over the larger one, percent.
@@ -42,6 +45,7 @@ class Row:
         accuracy1, accuracy2: on the test data, percent.
     """
 
+    seed: int
     k1: float
     k2: float
     f1: float
@@ -54,7 +58,7 @@ class Row:
 
 
 def main() -> None:
-    """Train, print the table, write table and picture."""
+    """Train, print the table, write lines and picture."""
     flags = flags_of(__doc__, "HPS")
     schedule = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.75}
     parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **schedule)
@@ -68,15 +72,15 @@ def main() -> None:
         print(f"{row.k1:.1f} : {row.k2:.1f}  {row.f1:.4f}   {row.f2:.4f}   {ratios}   {end}")
     correlation = spearmanr([row.k2 / row.k1 for row in rows], [row.f1 / row.f2 for row in rows]).statistic
     print(f"rank correlation of f1 / f2 with k2 / k1: {correlation:.3f}")
-    write_csv(outcome.folder / "preference_ratios.csv", [vars(row) for row in rows])
-    _draw(outcome.picture("curves"), rows)
-    show_files([outcome.folder / "preference_ratios.csv", outcome.picture("curves")])
+    draw_ratios(outcome.picture("curves"), rows)
+    show_files([keep_rows(FILE, flags, outcome, rows), outcome.picture("curves")])
 
 
 def _row(point: Point) -> Row:
     last, results = read_history(point.results.folder / HISTORY)[-1], point.results
     _, c1, c2 = last.weighted_objectives
     return Row(
+        seed=results.seed,
         k1=results.k[1],
         k2=results.k[2],
         f1=last.objectives[1],
@@ -89,7 +93,8 @@ def _row(point: Point) -> Row:
     )
 
 
-def _draw(path: Path, rows: list[Row]) -> None:
+def draw_ratios(path: Path, rows: Sequence[Row]) -> None:
+    """Ratios of the losses against those asked for, and the losses."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     ratios, losses = figure.subplots(1, 2)
     wanted = np.array([row.k2 / row.k1 for row in rows])

@@ -7,8 +7,9 @@
 
 Trainings go on where they stopped. Each leaves a line in results/<case>.jsonl: what was reached, on which revision,
 data and machine, with which versions, in how many seconds. --collect makes such lines of finished runs of the scripts
-instead, of those whose parameters are a case's. --table writes the tables between their markers in README.md and docs/
-and the picture of size and accuracy, from these lines alone; --list names the cases.
+instead, of those whose parameters are a case's. Of a run whose curves are shown its results.json and history.csv are
+kept, too, in results/shown/. --table writes the tables between their markers in README.md and docs/ and the pictures,
+from what is in results/ alone; --list names the cases.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 
 from benchmarks.cases import CASES, Case
 from benchmarks.experiments import revision
-from benchmarks.pictures import PICTURES, draw
+from benchmarks.pictures import PICTURES, SHOWN_RUNS, draw, shown_run
 from benchmarks.tables import read_lines, write_tables
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import make_splits
@@ -36,10 +37,10 @@ from src.utils.command_line.help import add_flags
 from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
-from src.utils.files import write_text
+from src.utils.files import copy_file, write_text
 from src.utils.report.console import ConsoleSweepObserver, show_failures, show_files
 from src.utils.runs.compression import compress_trained
-from src.utils.runs.config import MODEL, RESULTS, ROOT, RunConfig
+from src.utils.runs.config import HISTORY, MODEL, RESULTS, ROOT, RunConfig
 from src.utils.runs.problem import load_dataset
 from src.utils.runs.results import Results, read_results
 from src.utils.sparsity.figures import SECONDS
@@ -150,8 +151,16 @@ def _trained(name: str, flags: argparse.Namespace, seeds: Sequence[int]) -> list
         basis = replace(basis, config=replace(config, teachers=teachers))
     outcome = run_sweep("experiment", f"reproduce_{name}", basis, basis.trials([{"seed": seed} for seed in seeds]))
     show_failures(outcome)
+    _keep_shown(name, outcome.results, Path(flags.results))
     at = revision()
     return [_line(name, results, data, at) for results in outcome.results]
+
+
+def _keep_shown(name: str, found: Sequence[Results], results: Path) -> None:
+    """Keep what the curves of a case are drawn from, those of seed 0."""
+    for of_seed in (item for item in found if item.seed == 0 and name in SHOWN_RUNS):
+        for file in (RESULTS, HISTORY):
+            copy_file(of_seed.folder / file, shown_run(results, name) / file)
 
 
 def _collected(flags: argparse.Namespace) -> dict[str, list[Line]]:
@@ -167,6 +176,7 @@ def _collected(flags: argparse.Namespace) -> dict[str, list[Line]]:
         key = f"{results.dataset} {results.data_seed} {results.task}"
         if key not in data:
             data[key] = load_dataset(_config(CASES[name], flags), Observer())
+        _keep_shown(name, [results], Path(flags.results))
         lines.setdefault(name, []).append(_line(name, results, data[key], flags.revision))
     return lines
 

@@ -2,13 +2,15 @@
 
     python -m benchmarks.sparsity_control --data-dir DATA --output-dir OUT --seeds 3 --jobs 2
 
-The tasks share 1 - k0 as 1 : 4, STL trains the first one. Phase 2 retrains the last model of
-phase 1, however sparse it is.
+The tasks share 1 - k0 as 1 : 4, STL trains the first one. Phase 2 retrains the last model of phase 1, however sparse
+it is. A line per training goes to results/sparsity_control.json, from which ``python -m benchmarks.reproduce --table``
+makes table and picture.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +18,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.experiments import flags_of, from_every_seed, parameters_of, run_experiment
+from benchmarks.experiments import flags_of, from_every_seed, keep_rows, parameters_of, run_experiment
 from src.utils.command_line.parser import exit_code
-from src.utils.files import write_csv
 from src.utils.report.console import show_files
 from src.utils.report.style import save
 from src.utils.runs.config import HISTORY
 from src.utils.runs.history import read_history
 from src.utils.study.sweep import Point
 
+FILE = "sparsity_control.json"
 K0 = (1e-4, 3e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -40,7 +42,7 @@ class Row:
 
 
 def main() -> None:
-    """Train, print the table, write table and picture."""
+    """Train, print the table, write lines and picture."""
     flags = flags_of(__doc__, "MDMTN")
     tasks = (1.0,) if flags.architecture == "STL" else (0.2, 0.8)
     shares = [(k0, *(round(share * (1 - k0), 6) for share in tasks)) for k0 in K0]
@@ -56,9 +58,8 @@ def main() -> None:
         print(f"{k0:7g}   " + "   ".join(_summary([getattr(row, name) for row in chosen]) for name in _COLUMNS))
     means = [np.mean([row.end_of_search for row in rows if row.k0 == k0]) for k0 in K0]
     print(f"rank correlation of k0 and the mean of phase 1: {spearmanr(K0, means).statistic:.3f}")
-    write_csv(outcome.folder / "sparsity_control.csv", [vars(row) for row in rows])
-    _draw(outcome.picture("curves"), rows)
-    show_files([outcome.folder / "sparsity_control.csv", outcome.picture("curves")])
+    draw_control(outcome.picture("curves"), rows)
+    show_files([keep_rows(FILE, flags, outcome, rows), outcome.picture("curves")])
 
 
 _COLUMNS = ("end_of_search", "kept", "test_accuracy")
@@ -75,7 +76,8 @@ def _summary(values: list[float]) -> str:
     return f"{np.mean(values):6.2f} ({min(values):5.2f} to {max(values):5.2f})" if values else "-"
 
 
-def _draw(path: Path, rows: list[Row]) -> None:
+def draw_control(path: Path, rows: Sequence[Row]) -> None:
+    """Zero rows and accuracy over k0, a line per seed."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axis = figure.subplots()
     right = axis.twinx()

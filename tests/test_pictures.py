@@ -233,10 +233,10 @@ def test_labels_of_the_preference_ratios_stay_inside(drawn: list[Figure], tmp_pa
     losses = [(0.5793, 0.081), (0.2996, 0.0859), (0.207, 0.0911), (0.1447, 0.0975), (0.1099, 0.1105), (0.0797, 0.1202),
               (0.0664, 0.1576), (0.0555, 0.2244), (0.0472, 0.3917)]  # fmt: skip
     rows = [
-        preference_ratios.Row(k1, round(1 - k1, 1), f1, f2, 0.0, 0.5, 0.5, 90.0, 90.0)
+        preference_ratios.Row(0, k1, round(1 - k1, 1), f1, f2, 0.0, 0.5, 0.5, 90.0, 90.0)
         for k1, (f1, f2) in zip(preference_ratios.SHARES, losses, strict=True)
     ]
-    preference_ratios._draw(tmp_path / "a.png", rows)
+    preference_ratios.draw_ratios(tmp_path / "a.png", rows)
     axis = drawn[0].axes[1]
     frame, boxes = axis.get_window_extent(), [text.get_window_extent() for text in axis.texts]
     assert len(boxes) == len(rows)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 import sys
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import reproduce, scalarizations
+from benchmarks import preference_ratios, reproduce, scalarizations, sparsity_control
 from benchmarks.cases import CAPPED, CASES
-from benchmarks.pictures import draw
+from benchmarks.experiments import keep_rows, read_rows
+from benchmarks.pictures import SHOWN_RUNS, draw
 from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, size_of, with_tables, write_tables
 from src.utils.command_line.parser import exit_code
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
+from src.utils.study.sweep import Outcome
 
 RESULTS = ROOT / "results"
 
@@ -141,6 +144,37 @@ def test_scalarizations_have_a_table_and_a_picture(tmp_path: Path) -> None:
     assert file.name == "scalarizations.png"
 
 
+def ratio(k1: float, f1: float, f2: float) -> preference_ratios.Row:
+    return preference_ratios.Row(0, k1, round(1 - k1, 1), f1, f2, 1.5, 0.4, 0.6, 96.0, 95.0)
+
+
+def test_rows_of_an_experiment_are_kept_by_architecture_and_shown(tmp_path: Path) -> None:
+    rows = {"HPS": [ratio(0.1, 0.9, 0.1), ratio(0.5, 0.1, 0.1)], "MDMTN": [ratio(0.5, 0.02, 0.03)]}
+    outcome = Outcome("experiment", tmp_path, tmp_path, (), (), {})
+    for name, found in ({"HPS": rows["MDMTN"]} | rows).items():  # what was there of an architecture is replaced
+        flags = Namespace(architecture=name, dataset="MultiDigits")
+        file = keep_rows(preference_ratios.FILE, flags, outcome, found)
+    assert file.parent == tmp_path  # of other data: not with the project's
+    assert read_rows(file, preference_ratios.Row) == rows
+    made = with_tables("<!-- table ratios --><!-- end -->", tmp_path)
+    assert "| HPS | 0.1 : 0.9 | 0.9000 | 0.1000 | 9.000 | 9.000 | 1.5 % | 0.40, 0.60 | 96.00 / 95.00 |" in made
+    assert "| MDMTN | 0.5 : 0.5 | 0.0200 |" in made
+    *_, picture = draw(tmp_path / "pictures", tmp_path)
+    assert picture.name == "preference_ratios.png"
+
+
+def test_zero_rows_over_k0_are_shown_with_their_range(tmp_path: Path) -> None:
+    rows = [sparsity_control.Row(1e-3, seed, 10.0 + seed, 10.0, 90.0) for seed in (0, 2)]
+    flags = Namespace(architecture="HPS", dataset="MultiDigits")
+    keep_rows(sparsity_control.FILE, flags, Outcome("experiment", tmp_path, tmp_path, (), (), {}), rows)
+    made = with_tables("<!-- table control --><!-- end -->", tmp_path)
+    assert "| k0 | HPS, 2 seeds: zero rows | accuracy |" in made
+    assert "| 0.001 | 11.0 (10.0 to 12.0) | 90.0 (90.0 to 90.0) |" in made
+    assert "| 0.1 |  |  |" in made
+    *_, picture = draw(tmp_path / "pictures", tmp_path)
+    assert picture.name == "sparsity_control.png"
+
+
 def test_another_figure_makes_another_table_and_pages_are_written(tmp_path: Path) -> None:
     for page in PAGES:
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -203,6 +237,7 @@ def test_committed_results_are_of_known_cases_and_whole() -> None:
 
 def test_a_case_is_trained_and_a_finished_run_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "_case_of", lambda results: "HPS_MM_sparse")  # a demonstration's are no case's
+    monkeypatch.setitem(SHOWN_RUNS, "HPS_MM_sparse", "Shown")
     places = ("--output-dir", str(tmp_path / "out"), "--results", str(tmp_path / "r"))
     words = ("--only", "HPS_MM_sparse", "--seeds", "1", "--demo", *places)
     assert command(monkeypatch, *words) == 0
@@ -210,6 +245,8 @@ def test_a_case_is_trained_and_a_finished_run_collected(tmp_path: Path, monkeypa
     assert trained["seed"] == 0
     assert trained["sparsity_rate"] > 0
     assert trained["compression"]["compressed"]["parameters"] < trained["compression"]["dense"]["parameters"]
+    drawn = {file.name for file in draw(tmp_path / "pictures", tmp_path / "r")}
+    assert {"Shown_training.png", "Shown_rows.png"} <= drawn
     again = ("--collect", str(tmp_path / "out"), "--revision", "1a2b3c4", "--demo", *places)
     assert command(monkeypatch, *again) == 0
     (collected,) = read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")

@@ -20,7 +20,7 @@ from src.utils.report.diagram import draw_diagram, kind_of
 from src.utils.report.style import SPARSITY_COLOUR, draw_zero_rows, keep_copies, save, task_colour, text_colour
 from src.utils.runs.config import HISTORY, MODEL, RESULTS, SAMPLES, Run
 from src.utils.runs.history import read_history
-from src.utils.runs.results import read_results
+from src.utils.runs.results import Results, read_results
 from src.utils.runs.samples import Samples, read_samples
 from src.utils.sparsity.metrics import RowCounts
 from src.utils.training.records import EpochRecord
@@ -66,7 +66,7 @@ def draw_run(folder: Path) -> list[Path]:
         UserError: if there is none, or its files are damaged.
     """
     run, results = Run.read(folder), read_results(folder)
-    title = f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
+    title = title_of(results)
     history = read_history(folder / HISTORY)
     if len(history[0].validation_losses) != len(results.task_names):
         raise UserError(f"{folder / HISTORY} is of other tasks than {folder / RESULTS}: one of them is damaged")
@@ -83,6 +83,11 @@ def draw_run(folder: Path) -> list[Path]:
     if kind_of(state, len(results.task_names)):
         pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, title)
     return [*pictures, *keep_copies(pictures, run.picture_copies)]
+
+
+def title_of(results: Results) -> str:
+    """Of the pictures of a run: the network, its data and the preference vector."""
+    return f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
 
 
 def draw_samples(path: Path, samples: Samples, title: str) -> list[Path]:
