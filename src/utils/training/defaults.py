@@ -77,7 +77,11 @@ _FAST: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "MultiMnist": {**_FAST_ANYWHERE, "lr": 2.5e-3},
         "Cifar10Mnist": {
             **_FAST_ANYWHERE,
-            **{"lr": 1e-3, "batch_size": 64, "max_iter": 10, "max_iter_search": 3, "max_iter_retrain": 7},
+            "lr": 1e-3,
+            "batch_size": 64,
+            "max_iter": 10,
+            "max_iter_search": 3,
+            "max_iter_retrain": 7,
         },
     }
 )
