@@ -137,6 +137,8 @@ _CASES: Mapping[str, Case] = {
     "STL_CM_digit": Case("Example_STL_CM_noSparsity", "STL", "Cifar10Mnist", "--task 1", task=1),
 }
 
+COMPARED = ("MDMTN_CM_sparse_strong", "MDMTN_CM_sparser_strong")
+"""Cases that show what another k does, and are no offer of their own."""
 _ALSO_FAST = (
     *("MDMTN_MM_sparse", "MDMTN_MM_dense", "HPS_MM_sparse", "HPS_MM_dense", "STL_MM_left", "STL_MM_right"),
     *("HPS_MM_equal", "HPS_MM_MGDA", "HPS_MM_KDMTL", "MTAN_MM_equal", "MDMTN_MM_MGDA"),

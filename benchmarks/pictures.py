@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from benchmarks import preference_ratios, sparsity_control
-from benchmarks.cases import CAPPED, CASES, Case
+from benchmarks.cases import CAPPED, CASES, COMPARED, Case
 from benchmarks.experiments import read_rows
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, WORST_ERROR, Training, read_trainings
 from benchmarks.tables import REFERENCE, Rows, accuracies_of, mean_and_spread, read_cases, size_of
@@ -162,9 +162,10 @@ def _draw_scalarizations(folder: Path, trainings: Sequence[Training]) -> Path:
 
 
 def _is_drawn(name: str) -> bool:
-    """Single-task networks are no networks for all tasks, a method and a schedule are no size."""
+    """Single-task networks are no networks for all tasks; a method, a schedule and another k are no size."""
     case = CASES[name]
-    return case.architecture != "STL" and case.method == "Chebyshev" and case.values.get("schedule") != "fast"
+    usual = case.values.get("schedule") != "fast" and name not in COMPARED
+    return usual and case.architecture != "STL" and case.method == "Chebyshev"
 
 
 def _kind(case: Case, lines: Rows) -> str:
