@@ -30,6 +30,25 @@ from src.utils.training.parameters import TrainingParameters
 from src.utils.training.records import Observer
 
 T = TypeVar("T")
+_PLACES, _WORKERS = ("data_dir", "device", "output_dir"), ("jobs", "dask")
+
+
+def add_places_and_workers(parser: Parser) -> None:
+    """Flags for where everything is, and who trains."""
+    add_flags(parser, RunConfig, _PLACES)
+    add_flags(parser, SweepOptions, _WORKERS)
+
+
+def places_of(flags: argparse.Namespace) -> dict[str, Any]:
+    """Where everything is, as far as the flags say it, for a configuration."""
+    return {name: getattr(flags, name) for name in _PLACES if name in flags}
+
+
+def basis_of(flags: argparse.Namespace, config: RunConfig, parameters: TrainingParameters) -> Basis:
+    """What trainings share, on the data of a configuration, by the workers that the flags name."""
+    options = from_plain(SweepOptions, {name: getattr(flags, name) for name in _WORKERS if name in flags})
+    workers = Workers(options.jobs, options.dask)
+    return Basis(config, parameters, load_dataset(config, Observer()), workers, ConsoleSweepObserver(quiet=False))
 
 
 def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
@@ -39,8 +58,7 @@ def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
     parser.add_argument("--dataset", default="MultiMnist", help="data [MultiMnist]; MultiDigits needs no download")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each setting, from seeds 0, 1, ... [1]")
     parser.add_argument("--t_update", default="exact", help="how t is found: exact or optimizer [exact]")
-    add_flags(parser, RunConfig, ("data_dir", "device", "output_dir"))
-    add_flags(parser, SweepOptions, ("jobs", "dask"))
+    add_places_and_workers(parser)
     flags = parser.parse_args()
     if flags.seeds < 1:
         raise UserError(f"seeds is {flags.seeds}; allowed: 1 or more")
@@ -67,12 +85,9 @@ def run_experiment(
     name: str, flags: argparse.Namespace, parameters: TrainingParameters, candidates: Sequence[Candidate]
 ) -> Outcome:
     """Train every candidate."""
-    places = {place: getattr(flags, place) for place in ("data_dir", "device", "output_dir") if place in flags}
     task = 0 if flags.architecture == "STL" else None
-    config = RunConfig(script=name, architecture=flags.architecture, dataset=flags.dataset, task=task, **places)
-    options = from_plain(SweepOptions, {name: value for name, value in vars(flags).items() if name in ("jobs", "dask")})
-    data, workers = load_dataset(config, Observer()), Workers(options.jobs, options.dask)
-    basis = Basis(config, parameters, data, workers, ConsoleSweepObserver(quiet=False))
+    names = {"script": name, "architecture": flags.architecture, "dataset": flags.dataset, "task": task}
+    basis = basis_of(flags, RunConfig(**names, **places_of(flags)), parameters)
     outcome = run_sweep("experiment", name, basis, basis.trials(candidates))
     show_failures(outcome)
     return outcome

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import CASES, Case
-from benchmarks.experiments import revision
+from benchmarks.experiments import add_places_and_workers, basis_of, places_of, revision
 from benchmarks.pictures import PICTURES, SHOWN_RUNS, draw, shown_run
 from benchmarks.tables import read_lines, write_tables
 from Data_loaders.datasets import MultiTaskDataset
@@ -33,26 +33,22 @@ from Data_loaders.loaders import make_splits
 from Data_loaders.registry import dataset_entry
 from src.models.registry import load_model
 from src.utils.checked import from_plain
-from src.utils.command_line.help import add_flags
-from src.utils.command_line.options import SweepOptions
 from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
 from src.utils.files import copy_file, write_text
-from src.utils.report.console import ConsoleSweepObserver, show_failures, show_files
+from src.utils.report.console import show_failures, show_files
 from src.utils.runs.compression import compress_trained
 from src.utils.runs.config import HISTORY, MODEL, RESULTS, ROOT, RunConfig
 from src.utils.runs.problem import load_dataset
 from src.utils.runs.results import Results, read_results
 from src.utils.sparsity.figures import SECONDS
-from src.utils.study.sweep import Basis, run_sweep
+from src.utils.study.sweep import run_sweep
 from src.utils.study.teachers import train_teachers
-from src.utils.study.workers import Workers
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.records import Observer
 
 SEEDS = 5
-_PLACES = ("data_dir", "device", "output_dir")
 
 
 @dataclass(frozen=True)
@@ -113,8 +109,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--revision", help="of the program that those were run with")
     parser.add_argument("--table", action="store_true", help="write the tables")
     parser.add_argument("--list", action="store_true", help="name the cases")
-    add_flags(parser, RunConfig, _PLACES)
-    add_flags(parser, SweepOptions, ("jobs", "dask"))
+    add_places_and_workers(parser)
     flags = parser.parse_args()
     unknown = set(flags.only or ()) - set(CASES)
     if unknown:
@@ -127,7 +122,7 @@ def _flags() -> argparse.Namespace:
 
 
 def _config(case: Case, flags: argparse.Namespace) -> RunConfig:
-    values: dict[str, Any] = {name: getattr(flags, name) for name in _PLACES if name in flags}
+    values = places_of(flags)
     values["dataset"] = dataset_entry(case.dataset).demo if flags.demo else case.dataset
     values |= {name: getattr(case, name) for name in ("script", "architecture", "task", "data_seed")}
     return RunConfig(**values)
@@ -142,17 +137,15 @@ def _seeds(name: str, flags: argparse.Namespace) -> list[int]:
 def _trained(name: str, flags: argparse.Namespace, seeds: Sequence[int]) -> list[Line]:
     """Train a case from these seeds."""
     case = CASES[name]
-    config, parameters = _config(case, flags), case.parameters(demo=flags.demo)
-    options = from_plain(SweepOptions, {key: value for key, value in vars(flags).items() if key in ("jobs", "dask")})
-    data = load_dataset(config, Observer())
-    basis = Basis(config, parameters, data, Workers(options.jobs, options.dask), ConsoleSweepObserver(quiet=False))
+    basis = basis_of(flags, _config(case, flags), case.parameters(demo=flags.demo))
     if case.teacher:
         teachers = train_teachers(replace(basis, parameters=case.teacher.parameters(demo=flags.demo)))
-        basis = replace(basis, config=replace(config, teachers=teachers))
+        basis = replace(basis, config=replace(basis.config, teachers=teachers))
     outcome = run_sweep("experiment", f"reproduce_{name}", basis, basis.trials([{"seed": seed} for seed in seeds]))
     show_failures(outcome)
     _keep_shown(name, outcome.results, Path(flags.results))
     at = revision()
+    data = load_dataset(basis.config, Observer())
     return [_line(name, results, data, at) for results in outcome.results]
 
 
