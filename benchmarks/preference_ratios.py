@@ -4,7 +4,7 @@
 
 At the solution of the Chebyshev problem the weighted losses of the two tasks are equal, so that f1 / f2 = k2 / k1,
 unless a loss is below its share though the other one has all the weight: there the trade-off ends. The learning
-rate falls to a hundredth, so that losses and multipliers settle. A line per training goes to
+rate falls to a thirtieth and the multipliers remember an epoch, so that both settle. A line per training goes to
 results/preference_ratios.json, from which ``python -m benchmarks.reproduce --table`` makes table and picture.
 """
 
@@ -60,7 +60,7 @@ class Row:
 def main() -> None:
     """Train, print the table, write lines and picture."""
     flags = flags_of(__doc__, "HPS")
-    schedule = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.75}
+    schedule = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
     parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **schedule)
     candidates = from_every_seed(flags, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES])
     outcome = run_experiment("preference_ratios", flags, parameters, candidates)

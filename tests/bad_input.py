@@ -21,6 +21,7 @@ NUMBERS: list[Case] = [
         "epsilon": ("-0.1", "2", "small"),
         "mu": ("0", "1e9", "-1"),
         "rho": ("0.5", "nan"),
+        "lambda_memory": ("0", "-1", "nan", "inf"),
         "momentum": ("1", "-0.1"),
         "lr_sched_coef": ("0", "1.5"),
         "train_share": ("0", "1.1"),

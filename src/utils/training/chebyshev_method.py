@@ -17,8 +17,8 @@ from src.utils.objectives.running_mean import RunningMean
 from src.utils.training.method import Batch, Method, MethodState
 from src.utils.training.parameters import LARGEST_MU
 
-TERMS_MEMORY, MULTIPLIERS_MEMORY = 0.2, 0.5
-"""Epochs at the initial learning rate that the averages of the terms and of the weights remember."""
+TERMS_MEMORY = 0.2
+"""Epochs at the initial learning rate that the averages of the terms remember."""
 NOISE_IN_WEIGHTS = 0.08
 """Largest standard error of the averaged terms times the penalty coefficient: what noise may move of the weights."""
 
@@ -37,10 +37,11 @@ class ChebyshevMethod(Method):
         \\tau = \\frac{1}{M B} \\sqrt{\\frac{\\eta}{\\eta_0}}
 
     with :math:`\\sigma` the standard error of :math:`\\bar c`, :math:`\\kappa` = ``NOISE_IN_WEIGHTS``, B steps in an
-    epoch, the learning rate :math:`\\eta`, :math:`\\eta_0` at its start, and M = ``MULTIPLIERS_MEMORY`` epochs; in
+    epoch, the learning rate :math:`\\eta`, :math:`\\eta_0` at its start, and M = ``lambda_memory`` epochs; in
     :math:`\\bar c` M is ``TERMS_MEMORY``. mu is relative to the size of the terms, and noise moves the weights by a
     few percent only. Where the learning rate falls, averages and multipliers take in more batches, so that their
-    noise fades; they slow down less than the network, or they would not follow it. At rest :math:`w = \\lambda`: all
+    noise fades; they slow down less than the network, or they would not follow it. Where the weights move the losses
+    little, multipliers that follow fast swing from one task to the other; a longer memory damps that. At rest :math:`w = \\lambda`: all
     terms with a multiplier are equal, and the largest. One step per epoch at the full rate is the method of
     multipliers without noise, :math:`\\lambda \\leftarrow P_\\Delta(\\lambda + \\mu_b c)`, with t eliminated.
 
@@ -52,7 +53,7 @@ class ChebyshevMethod(Method):
 
     Args:
         model: the network; not kept as a submodule.
-        parameters: preferences, reference point, epsilon, mu, rho, the GrOWL weights and how t is found.
+        parameters: preferences, reference point, epsilon, mu, rho, lambda_memory, the GrOWL weights and how t is found.
         device: where multipliers and preferences live.
         teachers: none.
 
@@ -117,7 +118,7 @@ class ChebyshevMethod(Method):
         c = self.terms(f)
         self.average.update(c.detach(), max(0.0, 1 - self._pace / TERMS_MEMORY))
         w = self._weigh(c.detach())  # constants: with the optimal t the derivative in t is zero
-        self.lam += min(1.0, self._pace / MULTIPLIERS_MEMORY) * (w - self.lam)
+        self.lam += min(1.0, self._pace / self._settings.lambda_memory) * (w - self.lam)
         lagrangian = w @ c
         if self.t is not None:
             lagrangian = lagrangian + (1 - w.sum()) * self.t
