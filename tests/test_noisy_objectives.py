@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from Data_loaders.batches import Labels
 from Data_loaders.loaders import Splits
 from src.utils.objectives.augmented_lagrangian import multipliers, optimal_t
 from src.utils.objectives.optimality import chebyshev_gap
@@ -71,8 +73,9 @@ def test_one_step_per_epoch_without_noise_is_the_method_of_multipliers() -> None
 def test_the_pace_of_the_multipliers_follows_steps_and_learning_rate() -> None:
     """Without noise the multipliers of an epoch hardly depend on its steps, and move less where the rate is lower."""
 
-    def after_an_epoch(steps: int, rate: float) -> float:
-        method = noisy(ChebyshevMethod, 0.0, 0)(Point(), parameters_for(2, mu=0.05), CPU)
+    def after_an_epoch(steps: int, rate: float, memory: float = 0.5) -> float:
+        parameters = parameters_for(2, mu=0.05, lambda_memory=memory)
+        method = noisy(ChebyshevMethod, 0.0, 0)(Point(), parameters, CPU)
         method.start_epoch(steps, rate)
         for _ in range(steps):
             method.backward(Point(), NO_IMAGES, NO_IMAGES)
@@ -80,7 +83,35 @@ def test_the_pace_of_the_multipliers_follows_steps_and_learning_rate() -> None:
 
     assert after_an_epoch(200, 1.0) == pytest.approx(after_an_epoch(100, 1.0), rel=0.02)
     assert after_an_epoch(100, 0.25) == pytest.approx(after_an_epoch(100, 1.0) / 2, rel=0.02)
+    assert after_an_epoch(100, 1.0, memory=1.0) == pytest.approx(after_an_epoch(100, 1.0) / 2, rel=0.02)
     assert after_an_epoch(100, 1.0) > 0.01
+
+
+def swing(memory: float) -> float:
+    """Standard deviation of a multiplier where losses fall by their weights, slowly, and batches are noisy."""
+    generator, steps, speeds = torch.Generator().manual_seed(0), 50, torch.tensor([0.3, 0.6])
+
+    class Falling(ChebyshevMethod):
+        def task_losses(self, outputs: Sequence[Tensor], labels: Labels) -> list[Tensor]:
+            return list(outputs[0].exp() * torch.exp(torch.randn(2, generator=generator) / 2))
+
+    network = Point()
+    method = Falling(network, parameters_for(2, lambda_memory=memory), CPU)
+    found = []
+    for _ in range(60):
+        method.start_epoch(steps, 1.0)
+        for _ in range(steps):
+            network.zero_grad()
+            objectives = method.backward(network, NO_IMAGES, NO_IMAGES)[1:]
+            assert network.x.grad is not None
+            weights = network.x.grad / (method.k[1:] * objectives)
+            network.x.data -= speeds * weights / steps
+        found.append(float(method.lam[1]))
+    return float(torch.tensor(found[20:]).std())
+
+
+def test_a_longer_memory_damps_the_swing_of_the_multipliers() -> None:
+    assert swing(4.0) < swing(0.5) / 2
 
 
 def test_the_penalty_is_bounded_by_the_noise_and_grows_as_terms_shrink() -> None:

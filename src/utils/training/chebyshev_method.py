@@ -40,10 +40,11 @@ class ChebyshevMethod(Method):
     epoch, the learning rate :math:`\\eta`, :math:`\\eta_0` at its start, and M = ``lambda_memory`` epochs; in
     :math:`\\bar c` M is ``TERMS_MEMORY``. mu is relative to the size of the terms, and noise moves the weights by a
     few percent only. Where the learning rate falls, averages and multipliers take in more batches, so that their
-    noise fades; they slow down less than the network, or they would not follow it. Where the weights move the losses
-    little, multipliers that follow fast swing from one task to the other; a longer memory damps that. At rest :math:`w = \\lambda`: all
-    terms with a multiplier are equal, and the largest. One step per epoch at the full rate is the method of
-    multipliers without noise, :math:`\\lambda \\leftarrow P_\\Delta(\\lambda + \\mu_b c)`, with t eliminated.
+    noise fades; they slow down less than the network, or they would not follow it. Where weights move the losses
+    little, multipliers that follow fast swing from one task to the other; a longer memory M damps that. At rest
+    :math:`w = \\lambda`: all terms with a multiplier are equal, and the largest. One step per epoch at the full rate is
+    the method of multipliers without noise, :math:`\\lambda \\leftarrow P_\\Delta(\\lambda + \\mu_b c)`, with t
+    eliminated.
 
     A phase has all objectives, or the tasks only. An objective out of play counts nowhere, not in the augmentation
     term either; one in play with preference 0 counts there only. The multipliers of both are 0.

@@ -119,8 +119,8 @@ class TrainingParameters(Checked):
     lambda_memory: float = Field(
         default=0.5,
         gt=0,
-        description="epochs at the initial learning rate that the multipliers remember; more damps their swing from task "
-        "to task, less lets them follow faster",
+        description="epochs at the initial learning rate that the multipliers remember; more damps their swing from "
+        "task to task, less lets them follow faster",
     )
     t_update: Literal["exact", "optimizer"] = Field(
         default="exact", description="how t is found: exact (closed form) or optimizer (trained like a weight)"
