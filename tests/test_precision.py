@@ -23,15 +23,15 @@ SHORT = ("--demo", "--quiet", "--max_iter", "1", "--num_epochs", "1", "--num_bat
 def test_a_run_is_trained_in_the_faster_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(precision, "bf16_gain", lambda network, images: precision.GAIN)
+    monkeypatch.setattr(precision, "bf16_gain", lambda network, images: precision.LEAST_GAIN)
     assert run_script(monkeypatch, "Example_HPS_MM_noSparsity.py", *SHORT, "--output-dir", str(tmp_path)) == 0
-    assert "precision bf16: bf16 saves 20 % of a step here" in capsys.readouterr().err
+    assert "precision bf16: bf16 saves 20 % of forward and backward pass here" in capsys.readouterr().err
     (results,) = tmp_path.glob("logs/Example_*/*/results.json")
     assert json.loads(results.read_text())["parameters"]["precision"] == "bf16"
 
 
 def test_what_was_found_is_remembered_for_the_same_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gains = iter([0.5, precision.GAIN - 0.001, 0.5])
+    gains = iter([0.5, precision.LEAST_GAIN - 0.001, 0.5])
     monkeypatch.setattr(precision, "bf16_gain", lambda network, images: next(gains))
     config = RunConfig(script="s", architecture="HPS", dataset="MultiDigits", output_dir=str(tmp_path))
     parameters, said = TrainingParameters(w=(0.0, 0.5, 0.5)), list[str]()
@@ -44,13 +44,36 @@ def test_what_was_found_is_remembered_for_the_same_alone(tmp_path: Path, monkeyp
     assert faster_precision(config, small, problem, said.append) == "bf16"
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--k", "0", "1"), "w (the preference vector k) has 2 numbers"),
+        (("--is_search", "no"), "is_search is False, which starts from a sparse model: name its file with --model"),
+    ],
+)
 def test_bad_input_is_refused_before_anything_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    message: str,
 ) -> None:
-    flags = [*SHORT, "--output-dir", str(tmp_path), "--k", "0", "1"]
-    assert run_script(monkeypatch, "Example_HPS_MM_noSparsity.py", *flags) == 2
-    assert "w (the preference vector k) has 2 numbers" in capsys.readouterr().err
+    places = ("--output-dir", str(tmp_path))
+    assert run_script(monkeypatch, "Example_HPS_MM_withSparsity.py", *SHORT, *places, *flags) == 2
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_measured_is_fp32_and_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(network: object, inputs: object) -> float:
+        raise RuntimeError("no bf16 here")
+
+    monkeypatch.setattr(precision, "bf16_gain", fails)
+    config = RunConfig(script="s", architecture="HPS", dataset="MultiDigits", output_dir=str(tmp_path))
+    parameters, said = TrainingParameters(w=(0.0, 0.5, 0.5)), list[str]()
+    assert faster_precision(config, parameters, None, said.append) == "fp32"
+    assert said == ["precision fp32: bf16 could not be measured (no bf16 here)"]
+    assert not (tmp_path / "logs" / precision.REMEMBERED).exists()
 
 
 def test_measuring_leaves_the_network_as_it_is() -> None:

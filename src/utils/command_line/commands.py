@@ -41,7 +41,7 @@ _NOT_IN_A_STUDY = (
 
 def train(plan: Plan, arguments: Sequence[str], description: str | None) -> None:
     """Train one network and test it."""
-    _train(read_flags(plan, arguments, description, TrainOptions), "train")
+    _train(read_flags(plan, arguments, description, TrainOptions), "train", check="check_training")
 
 
 def repeat(plan: Plan, arguments: Sequence[str], description: str | None, repetitions: int) -> None:

@@ -117,7 +117,7 @@ class Request(Generic[Options]):
         given: names of the flags that were given.
         notes: what the user should know of them.
         ideal: whether the reference point is to be that of single-task networks.
-        measured: whether the precision is to be the faster one.
+        precision_auto: whether the precision is to be the faster one.
     """
 
     plan: Plan
@@ -128,7 +128,7 @@ class Request(Generic[Options]):
     given: tuple[str, ...]
     notes: tuple[str, ...]
     ideal: bool
-    measured: bool
+    precision_auto: bool
 
 
 def read_flags(
@@ -165,7 +165,7 @@ def read_flags(
     values = vars(make(defaults={}, idle={}).parse_args(arguments))
     asked_for_help = values.pop("help", False)
     given = {name: _text(value) for name, value in values.items()}
-    ideal, measured = given.get("a") == ("ideal",), given.get("precision") == "auto"
+    ideal, precision_auto = given.get("a") == ("ideal",), given.get("precision") == "auto"
     wanted = plan.given(given)
     if asked_for_help:
         defaults = {**wanted.changed(), **wanted.parameters(), "task": wanted.task}
@@ -174,7 +174,7 @@ def read_flags(
     dataset = dataset_entry(wanted.dataset).demo if wanted.demo and wanted.own is None else wanted.dataset
     names = {"script": plan.script.stem, "architecture": wanted.architecture, "dataset": dataset, "task": wanted.task}
     own = from_plain(options, _only(options, {**wanted.changed(), **given}))
-    to_be_found = {"a": ideal, "precision": measured}
+    to_be_found = {"a": ideal, "precision": precision_auto}
     known = {name: value for name, value in given.items() if not to_be_found.get(name)}
     parameters = from_plain(TrainingParameters, {**wanted.parameters(), **_only(TrainingParameters, known)})
     return Request(
@@ -186,7 +186,7 @@ def read_flags(
         given=tuple(given),
         notes=(*without_effect(given, parameters), *_demo_of_own(wanted)),
         ideal=ideal and parameters.uses_reference,
-        measured=measured,
+        precision_auto=precision_auto,
     )
 
 

@@ -56,11 +56,19 @@ from src.utils.training.records import Observer
 DEMO_CANDIDATES = 3
 
 
-def train(request: Request[TrainOptions]) -> None:
-    """Train one network and test it, from the last epoch of an interrupted run of the same where there is one."""
+def check_training(request: Request[TrainOptions]) -> None:
+    """Refuse what cannot be trained, before any work.
+
+    Raises:
+        UserError: naming what is missing or does not fit.
+    """
     if request.plan.k is None:
         raise UserError("the preference vector is missing; give it with --k")
     check_run(request.config, request.parameters)
+
+
+def train(request: Request[TrainOptions]) -> None:
+    """Train one network and test it, from the last epoch of an interrupted run of the same where there is one."""
     config, parameters, observer = request.config, request.parameters, ConsoleObserver(quiet=request.quiet)
     if request.options.fresh or config.architecture == OWN:  # data of one's own may be others by now
         show(train_run(Run.new(config, parameters), observer, own_of(request, config)))
@@ -179,12 +187,17 @@ def _check_so_far(request: Request[Any]) -> None:
 
 
 def _with_precision(request: Request[Any]) -> Request[Any]:
-    if not request.measured:
+    if not request.precision_auto:
         return request
     _check_so_far(request)
-    config = replace(request.config, model=None, teachers=())
+    config, threads = replace(request.config, model=None, teachers=()), torch.get_num_threads()
     say = ConsoleObserver(quiet=request.quiet).message
-    found = faster_precision(config, request.parameters, own_of(request, config), say)
+    if isinstance(request.options, SweepOptions) and torch_device(config).type == "cpu":
+        torch.set_num_threads(1)  # as many as each of its processes will have
+    try:
+        found = faster_precision(config, request.parameters, own_of(request, config), say)
+    finally:
+        torch.set_num_threads(threads)
     return replace(request, parameters=request.parameters.changed(precision=found))
 
 

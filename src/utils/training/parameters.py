@@ -93,7 +93,7 @@ class TrainingParameters(Checked):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32",
         description="of the network's forward pass in training; bf16 is faster where the processor has it; all else is "
-        "computed in fp32; auto: bf16 where it saves a fifth of a step, which is measured once",
+        "computed in fp32; as a flag, auto: bf16 where it saves a fifth of forward and backward pass, measured once",
     )
     base_optimizer: Literal["Adam", "AdamW", "SGD"] = Field(default="Adam", description="optimizer")
     lr: float = Field(default=2.5e-3, gt=0, description="learning rate at the start of each phase")
