@@ -138,7 +138,7 @@ _CASES: Mapping[str, Case] = {
 }
 
 COMPARED = ("MDMTN_CM_sparse_strong", "MDMTN_CM_sparser_strong")
-"""Cases that show what another k does, and are no offer of their own."""
+"""Cases that show what another k does to what is there with the script's, and are no offer of their own."""
 _ALSO_FAST = (
     *("MDMTN_MM_sparse", "MDMTN_MM_dense", "HPS_MM_sparse", "HPS_MM_dense", "STL_MM_left", "STL_MM_right"),
     *("HPS_MM_equal", "HPS_MM_MGDA", "HPS_MM_KDMTL", "MTAN_MM_equal", "MDMTN_MM_MGDA"),

@@ -106,7 +106,8 @@ def keep_rows(file_name: str, flags: argparse.Namespace, outcome: Outcome, rows:
     """
     file = (ROOT / "results" if flags.dataset == "MultiMnist" else outcome.folder) / file_name
     known = read_json(file) if file.exists() else {}
-    found = {"revision": revision(), "versions": versions(), "rows": [asdict(row) for row in rows]}
+    run_with = {"t_update": flags.t_update, "seeds": flags.seeds, "revision": revision(), "versions": versions()}
+    found = {**run_with, "rows": [asdict(row) for row in rows]}
     parts = [f'"{name}": {_lines(part)}' for name, part in sorted({**known, flags.architecture: found}.items())]
     write_text(file, "{{{}}}\n".format(",\n".join(parts)))
     return file

@@ -92,7 +92,7 @@ def _draw_sizes(folder: Path, found: Mapping[str, Rows]) -> Path:
     marks = {
         label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=3)
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=3, title="percent: zero rows")
     path = folder / "from_sparse_to_small.png"
     save(figure, path)
     return path
@@ -181,5 +181,8 @@ def _point(axis: Axes, name: str, lines: Rows, what: str, unit: float) -> None:
     colour, marker = KINDS[kind]
     x = size_of(lines)[what] / unit
     axis.errorbar(x, mean, yerr=spread, color=colour, marker=marker, ls="", capsize=3, label=kind)
-    text = CASES[name].architecture + (f", {zeros:.0f} % zero rows" if zeros else "")
-    axis.annotate(text, (x, mean + spread), (0, 6), textcoords="offset points", fontsize=8, ha="center")
+    text = CASES[name].architecture + (f", {zeros:.0f} %" if zeros else "")
+    above = kind == "rows of neurons"  # those of channels are often near them
+    place: dict[str, Any] = {"va": "bottom" if above else "top", "ha": "center", "fontsize": 8}
+    y, shift = (mean + spread, (0, 4)) if above else (mean - spread, (0, -5))
+    axis.annotate(text, (x, y), shift, textcoords="offset points", **place)

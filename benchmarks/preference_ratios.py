@@ -60,8 +60,8 @@ class Row:
 def main() -> None:
     """Train, print the table, write lines and picture."""
     flags = flags_of(__doc__, "HPS")
-    schedule = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
-    parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **schedule)
+    settled = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
+    parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **settled)
     candidates = from_every_seed(flags, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES])
     outcome = run_experiment("preference_ratios", flags, parameters, candidates)
     rows = [_row(point) for point in outcome.points]
@@ -108,7 +108,9 @@ def draw_ratios(path: Path, rows: Sequence[Row]) -> None:
     ratios.set_xlabel("$k_2 / k_1$")
     ratios.set_ylabel("$f_1 / f_2$ at the end of the training")
     ratios.legend(fontsize=9)
-    losses.plot([row.f1 for row in rows], [row.f2 for row in rows], "-", color="#bbbbbb", zorder=1)
+    for seed in sorted({row.seed for row in rows}):
+        f1, f2 = ([getattr(row, name) for row in rows if row.seed == seed] for name in ("f1", "f2"))
+        losses.plot(f1, f2, "-", color="#bbbbbb", zorder=1)
     middle = np.median([row.f1 for row in rows])
     for number, (row, active) in enumerate(zip(rows, inside, strict=True)):
         losses.plot(row.f1, row.f2, "o" if active else "x", color="#1f77b4" if active else "#d95f02")

@@ -152,24 +152,26 @@ def test_rows_of_an_experiment_are_kept_by_architecture_and_shown(tmp_path: Path
     rows = {"HPS": [ratio(0.1, 0.9, 0.1), ratio(0.5, 0.1, 0.1)], "MDMTN": [ratio(0.5, 0.02, 0.03)]}
     outcome = Outcome("experiment", tmp_path, tmp_path, (), (), {})
     for name, found in ({"HPS": rows["MDMTN"]} | rows).items():  # what was there of an architecture is replaced
-        flags = Namespace(architecture=name, dataset="MultiDigits")
+        flags = Namespace(architecture=name, dataset="MultiDigits", t_update="exact", seeds=1)
         file = keep_rows(preference_ratios.FILE, flags, outcome, found)
     assert file.parent == tmp_path  # of other data: not with the project's
     assert read_rows(file, preference_ratios.Row) == rows
     made = with_tables("<!-- table ratios --><!-- end -->", tmp_path)
-    assert "| HPS | 0.1 : 0.9 | 0.9000 | 0.1000 | 9.000 | 9.000 | 1.5 % | 0.40, 0.60 | 96.00 / 95.00 |" in made
-    assert "| MDMTN | 0.5 : 0.5 | 0.0200 |" in made
+    assert "| HPS | 0 | 0.1 : 0.9 | 0.9000 | 0.1000 | 9.000 | 9.000 | 1.5 % | 0.40, 0.60 | 96.00 / 95.00 |" in made
+    assert "| MDMTN | 0 | 0.5 : 0.5 | 0.0200 |" in made
     *_, picture = draw(tmp_path / "pictures", tmp_path)
     assert picture.name == "preference_ratios.png"
 
 
 def test_zero_rows_over_k0_are_shown_with_their_range(tmp_path: Path) -> None:
     rows = [sparsity_control.Row(1e-3, seed, 10.0 + seed, 10.0, 90.0) for seed in (0, 2)]
-    flags = Namespace(architecture="HPS", dataset="MultiDigits")
+    rows.append(sparsity_control.Row(1e-2, 0, 50.0, 50.0, 80.0))
+    flags = Namespace(architecture="HPS", dataset="MultiDigits", t_update="exact", seeds=3)
     keep_rows(sparsity_control.FILE, flags, Outcome("experiment", tmp_path, tmp_path, (), (), {}), rows)
     made = with_tables("<!-- table control --><!-- end -->", tmp_path)
     assert "| k0 | HPS, 2 seeds: zero rows | accuracy |" in made
     assert "| 0.001 | 11.0 (10.0 to 12.0) | 90.0 (90.0 to 90.0) |" in made
+    assert "| 0.01 | 50.0 (50.0 to 50.0, 1 seeds) | 80.0 (80.0 to 80.0, 1 seeds) |" in made
     assert "| 0.1 |  |  |" in made
     *_, picture = draw(tmp_path / "pictures", tmp_path)
     assert picture.name == "sparsity_control.png"
