@@ -277,11 +277,11 @@ def _control(found: Found) -> str:
     lines = [f"| k0 |{head}", "|---" * (1 + 2 * len(seeds)) + "|"]
     for k0 in sparsity_control.K0:
         cells = [f"{k0:g}"]
-        for rows in found.control.values():
+        for name, rows in found.control.items():
             chosen = [row for row in rows if row.k0 == k0]
-            few = f", {len(chosen)} seeds" if len(chosen) < len({row.seed for row in rows}) else ""
+            few = f", {len(chosen)} of {seeds[name]} seeds" if len(chosen) < seeds[name] else ""
             cells += [
-                _range([getattr(row, name) for row in chosen], few) for name in ("end_of_search", "test_accuracy")
+                _range([getattr(row, what) for row in chosen], few) for what in ("end_of_search", "test_accuracy")
             ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

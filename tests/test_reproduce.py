@@ -171,7 +171,7 @@ def test_zero_rows_over_k0_are_shown_with_their_range(tmp_path: Path) -> None:
     made = with_tables("<!-- table control --><!-- end -->", tmp_path)
     assert "| k0 | HPS, 2 seeds: zero rows | accuracy |" in made
     assert "| 0.001 | 11.0 (10.0 to 12.0) | 90.0 (90.0 to 90.0) |" in made
-    assert "| 0.01 | 50.0 (50.0 to 50.0, 1 seeds) | 80.0 (80.0 to 80.0, 1 seeds) |" in made
+    assert "| 0.01 | 50.0 (50.0 to 50.0, 1 of 2 seeds) | 80.0 (80.0 to 80.0, 1 of 2 seeds) |" in made
     assert "| 0.1 |  |  |" in made
     *_, picture = draw(tmp_path / "pictures", tmp_path)
     assert picture.name == "sparsity_control.png"
