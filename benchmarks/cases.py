@@ -69,15 +69,7 @@ _EQUAL = (0.0, 0.5, 0.5)
 
 def _with(case: Case, **values: str | float) -> Case:
     """The same with further flags."""
-    flags = " ".join(
-        [
-            case.flags,
-            *(
-                f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}"
-                for name, value in values.items()
-            ),
-        ]
-    ).strip()
+    flags = " ".join([case.flags, *(f"--{name} {value}" for name, value in values.items())]).strip()
     return replace(case, flags=flags, values={**case.values, **values})
 
 
@@ -119,17 +111,13 @@ _CASES: Mapping[str, Case] = {
     ),
     "MDMTN_MM_MGDA": Case("Example_MDMTN_MGDA_MM", "MDMTN", "MultiMnist", method="MGDA", k=_EQUAL),
     "MDMTN_CM_sparse": Case("Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist"),
-    "MDMTN_CM_sparser": Case(
-        "Example_MDMTN_CM_withSparsity",
-        "MDMTN",
-        "Cifar10Mnist",
-        "--min_sparsRate 60 --max_layerSRate 0.82",
-        {"min_sparsRate": 60.0, "max_layerSRate": 0.82},
+    "MDMTN_CM_sparser": _with(
+        Case("Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist"), min_sparsRate=60, max_layerSRate=0.82
     ),
     "MDMTN_CM_sparse_strong": _strong(),
-    "MDMTN_CM_sparser_strong": _strong(min_sparsRate=60.0, max_layerSRate=0.8),
+    "MDMTN_CM_sparser_strong": _strong(min_sparsRate=60, max_layerSRate=0.8),
     "MDMTN_CM_channel": _strong(row_groups="channel"),
-    "MDMTN_CM_channel_sparser": _strong(row_groups="channel", min_sparsRate=60.0, max_layerSRate=0.8),
+    "MDMTN_CM_channel_sparser": _strong(row_groups="channel", min_sparsRate=60, max_layerSRate=0.8),
     "MDMTN_CM_dense": Case("Example_MDMTN_CM_noSparsity", "MDMTN", "Cifar10Mnist"),
     "HPS_CM_sparse": Case("Example_HPS_CM_withSparsity", "HPS", "Cifar10Mnist"),
     "HPS_CM_dense": Case("Example_HPS_CM_noSparsity", "HPS", "Cifar10Mnist"),
@@ -175,3 +163,8 @@ CASES: Mapping[str, Case] = {
     },
     **{cases[cap]: _with(_KNOWN[cases[0.8]], max_layerSRate=cap) for cases in CAPPED.values() for cap in _CAPS},
 }
+
+
+def is_usual(name: str) -> bool:
+    """Whether a case has its script's schedule, and is no other k to compare with."""
+    return CASES[name].values.get("schedule") != "fast" and name not in COMPARED

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.registry import dataset_entry
 from src.models.names import check_architecture
 from src.utils.checked import from_plain
@@ -44,11 +45,13 @@ def places_of(flags: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(flags, name) for name in _PLACES if name in flags}
 
 
-def basis_of(flags: argparse.Namespace, config: RunConfig, parameters: TrainingParameters) -> Basis:
-    """What trainings share, on the data of a configuration, by the workers that the flags name."""
+def basis_of(
+    flags: argparse.Namespace, config: RunConfig, parameters: TrainingParameters, data: MultiTaskDataset
+) -> Basis:
+    """What trainings share, on the data that a configuration names, by the workers that the flags name."""
     options = from_plain(SweepOptions, {name: getattr(flags, name) for name in _WORKERS if name in flags})
     workers = Workers(options.jobs, options.dask)
-    return Basis(config, parameters, load_dataset(config, Observer()), workers, ConsoleSweepObserver(quiet=False))
+    return Basis(config, parameters, data, workers, ConsoleSweepObserver(quiet=False))
 
 
 def flags_of(description: str | None, architecture: str) -> argparse.Namespace:
@@ -87,7 +90,8 @@ def run_experiment(
     """Train every candidate."""
     task = 0 if flags.architecture == "STL" else None
     names = {"script": name, "architecture": flags.architecture, "dataset": flags.dataset, "task": task}
-    basis = basis_of(flags, RunConfig(**names, **places_of(flags)), parameters)
+    config = RunConfig(**names, **places_of(flags))
+    basis = basis_of(flags, config, parameters, load_dataset(config, Observer()))
     outcome = run_sweep("experiment", name, basis, basis.trials(candidates))
     show_failures(outcome)
     return outcome
@@ -108,16 +112,19 @@ def keep_rows(file_name: str, flags: argparse.Namespace, outcome: Outcome, rows:
     known = read_json(file) if file.exists() else {}
     run_with = {"t_update": flags.t_update, "seeds": flags.seeds, "revision": revision(), "versions": versions()}
     found = {**run_with, "rows": [asdict(row) for row in rows]}
-    parts = [f'"{name}": {_lines(part)}' for name, part in sorted({**known, flags.architecture: found}.items())]
+    parts = [
+        f'"{name}": {json_with_lines(part, "rows")}'
+        for name, part in sorted({**known, flags.architecture: found}.items())
+    ]
     write_text(file, "{{{}}}\n".format(",\n".join(parts)))
     return file
 
 
-def _lines(part: Mapping[str, Any]) -> str:
-    """JSON with a line per row."""
-    rows = ",\n".join(json.dumps(row) for row in part["rows"])
-    known = json.dumps({name: value for name, value in part.items() if name != "rows"})
-    return f'{known[:-1]}, "rows": [\n{rows}\n]}}'
+def json_with_lines(content: Mapping[str, Any], rows: str) -> str:
+    """JSON of a mapping whose entry of that name, its last, has a line per row."""
+    lines = ",\n".join(json.dumps(row) for row in content[rows])
+    others = json.dumps({name: value for name, value in content.items() if name != rows})
+    return f'{others[:-1]}, "{rows}": [\n{lines}\n]}}'
 
 
 def read_rows(file: Path, kind: type[T]) -> dict[str, list[T]]:

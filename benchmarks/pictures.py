@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from benchmarks import preference_ratios, sparsity_control
-from benchmarks.cases import CAPPED, CASES, COMPARED, Case
+from benchmarks.cases import CAPPED, CASES, Case, is_usual
 from benchmarks.experiments import read_rows
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, WORST_ERROR, Training, read_trainings
 from benchmarks.tables import REFERENCE, Rows, accuracies_of, mean_and_spread, read_cases, size_of
-from src.utils.report.run import draw_history, draw_rows, title_of
+from src.utils.report.run import draw_course
 from src.utils.report.style import save
 from src.utils.runs.config import HISTORY
 from src.utils.runs.history import read_history
@@ -67,10 +67,7 @@ def shown_run(results: Path, case: str) -> Path:
 
 def _draw_run(folder: Path, run: Path, name: str) -> list[Path]:
     """Training curves and rows per layer of a run."""
-    results, history = read_results(run), read_history(run / HISTORY)
-    title = title_of(results)
-    curves = draw_history(folder / f"{name}_training.png", history, results.task_names, title, results.score_name)
-    return [*curves, *draw_rows(folder / f"{name}_rows.png", results.layers, f"{title}: rows of the sparse layers")]
+    return draw_course(read_results(run), read_history(run / HISTORY), lambda kind: folder / f"{name}_{kind}.png")
 
 
 def _draw_sizes(folder: Path, found: Mapping[str, Rows]) -> Path:
@@ -164,8 +161,7 @@ def _draw_scalarizations(folder: Path, trainings: Sequence[Training]) -> Path:
 def _is_drawn(name: str) -> bool:
     """Single-task networks are no networks for all tasks; a method, a schedule and another k are no size."""
     case = CASES[name]
-    usual = case.values.get("schedule") != "fast" and name not in COMPARED
-    return usual and case.architecture != "STL" and case.method == "Chebyshev"
+    return is_usual(name) and case.architecture != "STL" and case.method == "Chebyshev"
 
 
 def _kind(case: Case, lines: Rows) -> str:

@@ -137,15 +137,16 @@ def _seeds(name: str, flags: argparse.Namespace) -> list[int]:
 def _trained(name: str, flags: argparse.Namespace, seeds: Sequence[int]) -> list[Line]:
     """Train a case from these seeds."""
     case = CASES[name]
-    basis = basis_of(flags, _config(case, flags), case.parameters(demo=flags.demo))
+    config = _config(case, flags)
+    data = load_dataset(config, Observer())
+    basis = basis_of(flags, config, case.parameters(demo=flags.demo), data)
     if case.teacher:
         teachers = train_teachers(replace(basis, parameters=case.teacher.parameters(demo=flags.demo)))
-        basis = replace(basis, config=replace(basis.config, teachers=teachers))
+        basis = replace(basis, config=replace(config, teachers=teachers))
     outcome = run_sweep("experiment", f"reproduce_{name}", basis, basis.trials([{"seed": seed} for seed in seeds]))
     show_failures(outcome)
     _keep_shown(name, outcome.results, Path(flags.results))
     at = revision()
-    data = load_dataset(basis.config, Observer())
     return [_line(name, results, data, at) for results in outcome.results]
 
 

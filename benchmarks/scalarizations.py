@@ -10,7 +10,6 @@ another network or other data it goes to the folder of the trainings.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.experiments import flags_of, parameters_of, revision, run_experiment
+from benchmarks.experiments import flags_of, json_with_lines, parameters_of, revision, run_experiment
 from src.utils.checked import from_plain
 from src.utils.command_line.parser import exit_code
 from src.utils.files import read_json, write_text
@@ -107,9 +106,9 @@ def main() -> None:
     trainings = [training_of(point) for point in outcome.points]
     on_real_data = flags.dataset == "MultiMnist" and flags.architecture == "HPS"
     file = (ROOT / "results" if on_real_data else outcome.folder) / FILE
-    lines = ",\n".join(json.dumps(asdict(training)) for training in trainings)
-    known = json.dumps({"epochs": EPOCHS, "revision": revision(), "versions": versions()})
-    write_text(file, f'{known[:-1]}, "trainings": [\n{lines}\n]}}\n')
+    known = {"epochs": EPOCHS, "revision": revision(), "versions": versions()}
+    content = {**known, "trainings": [asdict(training) for training in trainings]}
+    write_text(file, json_with_lines(content, "trainings") + "\n")
     show_files([file])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from benchmarks import preference_ratios, sparsity_control
-from benchmarks.cases import CAPPED, CASES, COMPARED, FASTER
+from benchmarks.cases import CAPPED, CASES, FASTER, is_usual
 from benchmarks.experiments import read_rows
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, Training, figures_of, read_trainings
 from src.utils.errors import UserError
@@ -334,8 +334,7 @@ def _small(found: Found) -> str:
     head = "| run | zero rows | parameters | kB | multiply-adds | faster: 1 image | 256 images |"
     rows = []
     for name, lines in found.cases.items():
-        usual = CASES[name].values.get("schedule") != "fast" and name not in COMPARED
-        if not usual or not any(line["sparsity_rate"] for line in lines):
+        if not is_usual(name) or not any(line["sparsity_rate"] for line in lines):
             continue
         pairs = [line["compression"] for line in lines]
         cells = [f"`{CASES[name].command}`", _zeros_of(lines)]

@@ -30,7 +30,7 @@ from src.utils.report.choice import draw_models
 from src.utils.report.diagram import draw_diagram
 from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison, draw_curves, draw_front, draw_front_3d, draw_fronts
-from src.utils.report.run import draw_history, draw_rows, draw_run, draw_samples
+from src.utils.report.run import draw_course, draw_history, draw_rows, draw_run, draw_samples
 from src.utils.report.sizes import draw_sizes
 from src.utils.report.study_report import report_study
 from src.utils.report.sweeps import draw_repetitions, draw_search
@@ -279,6 +279,11 @@ def drawn_fronts(folder: Path) -> list[Path]:
     return [folder / "a.png"]
 
 
+def drawn_course(folder: Path) -> list[Path]:
+    results = made_up(folder / "run")
+    return draw_course(results, read_history(results.folder / HISTORY), lambda kind: folder / f"{kind}.png")
+
+
 def drawn_history(folder: Path) -> list[Path]:
     draw_history(folder / "a.png", read_history(made_up(folder / "run").folder / HISTORY), TASKS, "title")
     return [folder / "a.png"]
@@ -308,6 +313,7 @@ PICTURES: dict[str, Callable[[Path], list[Path]]] = {
     "draw_front": drawn_front,
     "draw_front_3d": drawn_front_3d,
     "draw_fronts": drawn_fronts,
+    "draw_course": drawn_course,
     "draw_history": drawn_history,
     "draw_models": lambda folder: draw_models(folder / "a.png", ENTRIES, ENTRIES[0]),
     "draw_repetitions": lambda folder: draw_repetitions(made_up_repetitions(folder)),

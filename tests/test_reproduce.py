@@ -151,7 +151,7 @@ def ratio(k1: float, f1: float, f2: float) -> preference_ratios.Row:
 def test_rows_of_an_experiment_are_kept_by_architecture_and_shown(tmp_path: Path) -> None:
     rows = {"HPS": [ratio(0.1, 0.9, 0.1), ratio(0.5, 0.1, 0.1)], "MDMTN": [ratio(0.5, 0.02, 0.03)]}
     outcome = Outcome("experiment", tmp_path, tmp_path, (), (), {})
-    for name, found in ({"HPS": rows["MDMTN"]} | rows).items():  # what was there of an architecture is replaced
+    for name, found in [("HPS", rows["MDMTN"]), *rows.items()]:  # what was there of an architecture is replaced
         flags = Namespace(architecture=name, dataset="MultiDigits", t_update="exact", seeds=1)
         file = keep_rows(preference_ratios.FILE, flags, outcome, found)
     assert file.parent == tmp_path  # of other data: not with the project's

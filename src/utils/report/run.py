@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -66,13 +66,10 @@ def draw_run(folder: Path) -> list[Path]:
         UserError: if there is none, or its files are damaged.
     """
     run, results = Run.read(folder), read_results(folder)
-    title = title_of(results)
     history = read_history(folder / HISTORY)
     if len(history[0].validation_losses) != len(results.task_names):
         raise UserError(f"{folder / HISTORY} is of other tasks than {folder / RESULTS}: one of them is damaged")
-    pictures = draw_history(run.picture("training"), history, results.task_names, title, results.score_name)
-    if results.k[0] > 0:
-        pictures += draw_rows(run.picture("rows"), results.layers, f"{title}: rows of the sparse layers")
+    pictures = draw_course(results, history, run.picture)
     samples = folder / SAMPLES
     if samples.exists():
         shown = f"{results.dataset}: {', '.join(results.task_names)}"
@@ -81,11 +78,25 @@ def draw_run(folder: Path) -> list[Path]:
         return pictures
     state = read_model_file(folder / MODEL).state_dict
     if kind_of(state, len(results.task_names)):
-        pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, title)
+        pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, _title(results))
     return [*pictures, *keep_copies(pictures, run.picture_copies)]
 
 
-def title_of(results: Results) -> str:
+def draw_course(results: Results, history: Sequence[EpochRecord], picture: Callable[[str], Path]) -> list[Path]:
+    """Training curves and, of a training for sparsity, rows per layer.
+
+    Args:
+        results, history: of a run.
+        picture: the file of a picture, by its kind.
+    """
+    title = _title(results)
+    pictures = draw_history(picture("training"), history, results.task_names, title, results.score_name)
+    if results.k[0] > 0:
+        pictures += draw_rows(picture("rows"), results.layers, f"{title}: rows of the sparse layers")
+    return pictures
+
+
+def _title(results: Results) -> str:
     """Of the pictures of a run: the network, its data and the preference vector."""
     return f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
 

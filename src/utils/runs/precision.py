@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from src.utils.files import check_writable, read_json, write_json
 from src.utils.runs.collect import device_name
 from src.utils.runs.config import RunConfig
-from src.utils.runs.problem import Problem, load_problem
+from src.utils.runs.problem import Problem, load_problem, torch_device
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.parameters import TrainingParameters
 from src.utils.training.records import Observer
@@ -81,17 +81,16 @@ def faster_precision(
     path = config.logs / REMEMBERED
     check_writable(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
+    key = _key(config, parameters, problem)
     with torch.random.fork_rng(devices=()), run_arithmetic(), FileLock(path.with_suffix(".lock")):
-        problem = problem or load_problem(config, parameters, Observer())
-        inputs = problem.splits.train.first(parameters.batch_size)[0]
-        key = _key(config, parameters, problem.network, inputs)
         known: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             known = read_json(path)
         if known.get(key) in ("fp32", "bf16"):
             say(f"precision {known[key]}, as it was found before and kept in {path}")
             return str(known[key])
-        found = _measured(problem.network, inputs, say)
+        problem = problem or load_problem(config, parameters, Observer())
+        found = _measured(problem.network, problem.splits.train.first(parameters.batch_size)[0], say)
         if found is not None:
             write_json(path, {**known, key: found})
     if torch.cuda.is_available():
@@ -112,11 +111,17 @@ def _measured(network: nn.Module, inputs: Any, say: Callable[[str], None]) -> st
     return found
 
 
-def _key(config: RunConfig, parameters: TrainingParameters, network: nn.Module, inputs: Any) -> str:
-    """All that the times depend on."""
-    weights = list(network.parameters())
-    size = sum(weight.numel() for weight in weights)
-    shape = f" of shape {tuple(inputs.shape[1:])}" if isinstance(inputs, Tensor) else ""
-    what = f"{config.architecture} of {size} parameters on {config.dataset}{shape}"
-    where = f"{device_name(weights[0].device)}, torch {torch.__version__}, {platform.node()}"
-    return f"{what}, batches of {parameters.batch_size}, {where}"
+def _key(config: RunConfig, parameters: TrainingParameters, problem: Problem | None) -> str:
+    """All that the times depend on; a network that is not at hand follows from what the configuration names."""
+    task = "" if config.task is None else f", task {config.task}"
+    what = f"{config.architecture}{_sizes(problem)} on {config.dataset}{task}, batches of {parameters.batch_size}"
+    return f"{what}, {device_name(torch_device(config))}, torch {torch.__version__}, {platform.node()}"
+
+
+def _sizes(problem: Problem | None) -> str:
+    """Of the network and its inputs, where they are at hand."""
+    if problem is None:
+        return ""
+    inputs = problem.splits.train.first(1)[0]
+    shape = f" and inputs of shape {tuple(inputs.shape[1:])}" if isinstance(inputs, Tensor) else ""
+    return f" of {sum(weight.numel() for weight in problem.network.parameters())} parameters{shape}"
