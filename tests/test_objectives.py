@@ -25,7 +25,7 @@ from src.utils.objectives.augmented_lagrangian import (
     simplex_threshold,
 )
 from src.utils.objectives.chebyshev import chebyshev_terms, chebyshev_value
-from src.utils.objectives.growl import growl_prox, growl_value
+from src.utils.objectives.growl import growl_prox, growl_sum, growl_value
 from src.utils.objectives.owl import WEIGHT_TYPES, leading_weights, owl_prox, owl_value, owl_weights
 from src.utils.objectives.running_mean import RunningMean
 from src.utils.sparsity.rows import to_rows
@@ -592,6 +592,20 @@ def test_growl_value_has_gradient_zero_at_a_zero_row_and_none_is_nan() -> None:
     growl_value(rows, vec([1.0, 0.2])).backward()
     assert rows.grad is not None
     torch.testing.assert_close(rows.grad, torch.tensor([[0.6, 0.8], [0.0, 0.0]], dtype=torch.float64))
+
+
+def test_sum_over_matrices_has_the_values_and_gradients_of_each() -> None:
+    generator = torch.Generator().manual_seed(3)
+    matrices = [torch.randn(n, 4, generator=generator, dtype=torch.float64).requires_grad_() for n in (30, 1, 12)]
+    thetas = [
+        owl_weights(len(rows), kind, 0.8, 0.2).double() for rows, kind in zip(matrices, WEIGHT_TYPES, strict=True)
+    ]
+    total = growl_sum(matrices, thetas, [leading_weights(theta) for theta in thetas])
+    values = [growl_value(rows, theta) for rows, theta in zip(matrices, thetas, strict=True)]
+    assert total.item() == pytest.approx(sum(value.item() for value in values), rel=1e-12)
+    found = torch.autograd.grad(3 * total, matrices)
+    for rows, value, gradient in zip(matrices, values, found, strict=True):
+        torch.testing.assert_close(gradient, 3 * torch.autograd.grad(value, rows)[0])
 
 
 def test_growl_value_sends_a_gradient_to_every_row_of_every_sparse_layer() -> None:

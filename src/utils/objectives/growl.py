@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
-from src.utils.objectives.owl import owl_prox, owl_value
+from src.utils.objectives.owl import owl_prox, weights_in_place
 
 
 def group_weights(theta: Tensor, size: int) -> Tensor:
@@ -33,21 +36,53 @@ def growl_value(rows: Tensor, theta: Tensor, leading: int | None = None) -> Tens
     Args:
         rows: W, shape (n, d).
         theta: non-increasing weights, shape (n,).
-        leading: how many of them differ from the last, see :func:`~src.utils.objectives.owl.owl_value`.
+        leading: how many of them differ from the last, see :func:`~src.utils.objectives.owl.weights_in_place`.
 
     Source: Oswal et al., Representational similarity learning (2016); Zhang et al., Learning to share (2018).
     """
-    return owl_value(_row_norms(rows), theta, leading)
+    return growl_sum([rows], [theta], [leading])
 
 
-def _row_norms(rows: Tensor) -> Tensor:
-    """Norms of the rows, shape (n,), whose subgradient is zero at a zero row.
+def growl_sum(matrices: Sequence[Tensor], thetas: Sequence[Tensor], leading: Sequence[int | None]) -> Tensor:
+    """Sum of :func:`growl_value` over matrices, with the weights of each; differentiable once."""
+    total: Tensor = _GrOWLSum.apply(tuple(leading), *thetas, *matrices)[0]
+    return total
 
-    Rows are the columns of a weight in memory: along these the norm function of PyTorch takes ten times as long.
+
+class _GrOWLSum(Function):
+    """:func:`growl_sum`, with the gradient :math:`\\theta_{r(i)} w_i / \\|w_i\\|_2` of a row of rank r(i) in one pass.
+
+    The chain rule through squares, sums and roots would go through all weights several times more.
     """
-    squares = rows.square().sum(dim=1)
-    zero = squares == 0
-    return squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(leading: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The value, and of each matrix what its rows are multiplied by in the gradient, shape (n,)."""
+        thetas, matrices = tensors[: len(leading)], tensors[len(leading) :]
+        values, factors = [], []
+        for rows, theta, few in zip(matrices, thetas, leading, strict=True):
+            norms = rows.square().sum(dim=1).sqrt()  # rows are columns in memory: vector_norm takes ten times as long
+            weights = weights_in_place(norms, theta, few)
+            values.append(weights.dot(norms))
+            factors.append((weights / norms).masked_fill(norms == 0, 0))
+        return torch.stack(values).sum(), *factors
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep matrices and factors."""
+        _, *factors = output
+        ctx.mark_non_differentiable(*factors)
+        ctx.save_for_backward(*inputs[1 + len(factors) :], *factors)
+
+    @staticmethod
+    def backward(ctx: Any, of_value: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of the matrices."""
+        half = len(ctx.saved_tensors) // 2
+        matrices, factors = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
+        of_matrices = [rows * (of_value * part).unsqueeze(1) for rows, part in zip(matrices, factors, strict=True)]
+        return (None,) * (1 + half) + tuple(of_matrices)
 
 
 def growl_prox(rows: Tensor, theta: Tensor, step: float = 1.0) -> Tensor:

@@ -51,20 +51,29 @@ def leading_weights(theta: Tensor) -> int:
 def owl_value(x: Tensor, theta: Tensor, leading: int | None = None) -> Tensor:
     """OWL norm :math:`\\sum_i \\theta_i |x|_{[i]}`, with :math:`|x|_{[i]}` the i-th LARGEST magnitude.
 
-    Where only the first p weights differ from the last, the rest of the order does not count:
-
-    .. math:: \\theta_n \\|x\\|_1 + \\sum_{i \\le p} (\\theta_i - \\theta_n) |x|_{[i]}
-
     Args:
         x: shape (n,).
         theta: non-increasing weights, shape (n,).
-        leading: p, as :func:`leading_weights` says; None: not known.
+        leading: see :func:`weights_in_place`.
     """
     magnitudes = x.abs()
-    if leading is None or leading > FEW * len(x):
-        return theta @ magnitudes.sort(descending=True).values
-    first = theta[:leading] - theta[-1:]
-    return (theta[-1:] * magnitudes).sum() + first @ magnitudes.topk(leading).values
+    return (weights_in_place(magnitudes.detach(), theta, leading) * magnitudes).sum()
+
+
+def weights_in_place(magnitudes: Tensor, theta: Tensor, leading: int | None = None) -> Tensor:
+    """The weight of each number: :math:`\\theta_r` of the r-th largest, shape (n,).
+
+    Where only the first p weights differ from the last, the rest of the order does not count.
+
+    Args:
+        magnitudes: shape (n,), at least 0.
+        theta: non-increasing weights, shape (n,).
+        leading: p, as :func:`leading_weights` says; None: not known.
+    """
+    if leading is None or leading > FEW * len(magnitudes):
+        return torch.empty_like(theta).scatter(0, magnitudes.sort(descending=True).indices, theta)
+    largest = magnitudes.topk(leading).indices
+    return theta[-1:].expand_as(magnitudes).scatter(0, largest, theta[:leading])
 
 
 def owl_prox(x: Tensor, theta: Tensor, step: float = 1.0) -> Tensor:

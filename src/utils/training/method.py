@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from Data_loaders.batches import Inputs, Labels, labels_of
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.errors import UserError
-from src.utils.objectives.growl import growl_value
+from src.utils.objectives.growl import growl_sum
 from src.utils.objectives.owl import leading_weights
 from src.utils.sparsity.rows import to_rows
 from src.utils.tasks import Task
@@ -202,9 +202,9 @@ class Method(nn.Module, ABC):
         """
         weights = [layer.weight for layer in self._layers] if weights is None else weights
         with torch.set_grad_enabled(self._has_sparsity and torch.is_grad_enabled()):
-            layers = zip(weights, self._theta, self._leading, strict=True)
-            values = [growl_value(to_rows(weight), theta, leading) for weight, theta, leading in layers]
-            return torch.stack(values).sum() if values else torch.zeros((), device=self.k.device)
+            if not weights:
+                return torch.zeros((), device=self.k.device)
+            return growl_sum([to_rows(weight) for weight in weights], self._theta, self._leading)
 
     @property
     def _has_sparsity(self) -> bool:
