@@ -15,18 +15,13 @@ from benchmarks import preference_ratios, sparsity_control
 from benchmarks.cases import CAPPED, CASES, Case, is_usual
 from benchmarks.experiments import read_rows
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, WORST_ERROR, Training, read_trainings
+from benchmarks.shown import draw_shown
 from benchmarks.tables import REFERENCE, Rows, accuracies_of, mean_and_spread, read_cases, size_of
-from src.utils.report.run import draw_course
 from src.utils.report.style import save
-from src.utils.runs.config import HISTORY
-from src.utils.runs.history import read_history
-from src.utils.runs.results import read_results
 
 PICTURES = "Images/readme"
 SHOWN = "HPS"
 """The network whose trade-offs are drawn: MDMTN, with a monitor per task, hardly has any."""
-SHOWN_RUNS = {"MDMTN_MM_sparse_fast": "MultiMnist", "MDMTN_CM_sparse": "Cifar10Mnist"}
-"""Cases whose curves and rows are drawn, and what the names of these pictures begin with."""
 DATA = {"MultiMnist": "MultiMNIST", "Cifar10Mnist": "Cifar10Mnist"}
 KINDS = {  # colour and marker
     "dense": ("#444444", "s"),
@@ -46,9 +41,7 @@ def draw(folder: Path, results: Path) -> list[Path]:
     files = [_draw_sizes(folder, found)]
     files += [_draw_caps(folder, found)] if capped else []
     files += [_draw_scalarizations(folder, trainings)] if trainings else []
-    for case, name in SHOWN_RUNS.items():
-        run = shown_run(results, case)
-        files += _draw_run(folder, run, name) if run.exists() else []
+    files += draw_shown(folder, results)
     ratios = read_rows(results / preference_ratios.FILE, preference_ratios.Row)
     control = read_rows(results / sparsity_control.FILE, sparsity_control.Row)
     if SHOWN in ratios:
@@ -58,16 +51,6 @@ def draw(folder: Path, results: Path) -> list[Path]:
         files.append(folder / "sparsity_control.png")
         sparsity_control.draw_control(files[-1], control[SHOWN])
     return files
-
-
-def shown_run(results: Path, case: str) -> Path:
-    """Folder of what the curves of a case are drawn from."""
-    return results / "shown" / case
-
-
-def _draw_run(folder: Path, run: Path, name: str) -> list[Path]:
-    """Training curves and rows per layer of a run."""
-    return draw_course(read_results(run), read_history(run / HISTORY), lambda kind: folder / f"{name}_{kind}.png")
 
 
 def _draw_sizes(folder: Path, found: Mapping[str, Rows]) -> Path:

@@ -7,9 +7,9 @@
 
 Trainings go on where they stopped. Each leaves a line in results/<case>.jsonl: what was reached, on which revision,
 data and machine, with which versions, in how many seconds. --collect makes such lines of finished runs of the scripts
-instead, of those whose parameters are a case's. Of a run whose curves are shown its results.json and history.csv are
-kept, too, in results/shown/. --table writes the tables between their markers in README.md and docs/ and the pictures,
-from what is in results/ alone; --list names the cases.
+instead, of those whose parameters are a case's. Of runs that are shown, and of Pareto studies among what is collected,
+results/shown/ keeps what their pictures need. --table writes the tables between their markers in README.md and docs/
+and the pictures, from what is in results/ alone; --list names the cases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ import torch
 
 from benchmarks.cases import CASES, Case
 from benchmarks.experiments import add_places_and_workers, basis_of, places_of, revision
-from benchmarks.pictures import PICTURES, SHOWN_RUNS, draw, shown_run
+from benchmarks.pictures import PICTURES, draw
+from benchmarks.shown import keep_run, keep_study
 from benchmarks.tables import read_lines, write_tables
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import make_splits
@@ -35,13 +36,14 @@ from src.models.registry import load_model
 from src.utils.checked import from_plain
 from src.utils.command_line.parser import Parser, exit_code
 from src.utils.errors import UserError
-from src.utils.files import copy_file, write_text
+from src.utils.files import write_text
 from src.utils.report.console import show_failures, show_files
 from src.utils.runs.compression import compress_trained
-from src.utils.runs.config import HISTORY, MODEL, RESULTS, ROOT, RunConfig
+from src.utils.runs.config import MODEL, RESULTS, ROOT, RunConfig
 from src.utils.runs.problem import load_dataset
 from src.utils.runs.results import Results, read_results
 from src.utils.sparsity.figures import SECONDS
+from src.utils.study.record import RECORD
 from src.utils.study.sweep import run_sweep
 from src.utils.study.teachers import train_teachers
 from src.utils.training.arithmetic import run_arithmetic
@@ -92,6 +94,9 @@ def main() -> None:
     elif flags.collect:
         for name, lines in _collected(flags).items():
             _write_lines(Path(flags.results), name, lines)
+        for folder in _below(flags.collect, RECORD):
+            if keep_study(Path(flags.results), folder):
+                print(f"kept the study in {folder}")
     else:
         for name in flags.only or CASES:
             if seeds := _seeds(name, flags):
@@ -145,23 +150,17 @@ def _trained(name: str, flags: argparse.Namespace, seeds: Sequence[int]) -> list
         basis = replace(basis, config=replace(config, teachers=teachers))
     outcome = run_sweep("experiment", f"reproduce_{name}", basis, basis.trials([{"seed": seed} for seed in seeds]))
     show_failures(outcome)
-    _keep_shown(name, outcome.results, Path(flags.results))
+    for found in outcome.results:
+        keep_run(Path(flags.results), name, found, data)
     at = revision()
     return [_line(name, results, data, at) for results in outcome.results]
-
-
-def _keep_shown(name: str, found: Sequence[Results], results: Path) -> None:
-    """Keep what the curves of a case are drawn from, those of seed 0."""
-    for of_seed in (item for item in found if item.seed == 0 and name in SHOWN_RUNS):
-        for file in (RESULTS, HISTORY):
-            copy_file(of_seed.folder / file, shown_run(results, name) / file)
 
 
 def _collected(flags: argparse.Namespace) -> dict[str, list[Line]]:
     """Lines of the finished runs below folders whose parameters are those of a case, by case."""
     lines: dict[str, list[Line]] = {}
     data: dict[str, MultiTaskDataset] = {}
-    for folder in _finished(flags.collect):
+    for folder in _below(flags.collect, RESULTS):
         results = read_results(folder)
         name = _case_of(results)
         if name is None or (flags.only and name not in flags.only):
@@ -170,14 +169,15 @@ def _collected(flags: argparse.Namespace) -> dict[str, list[Line]]:
         key = f"{results.dataset} {results.data_seed} {results.task}"
         if key not in data:
             data[key] = load_dataset(_config(CASES[name], flags), Observer())
-        _keep_shown(name, [results], Path(flags.results))
+        keep_run(Path(flags.results), name, results, data[key])
         lines.setdefault(name, []).append(_line(name, results, data[key], flags.revision))
     return lines
 
 
-def _finished(folders: Sequence[str]) -> Iterator[Path]:
+def _below(folders: Sequence[str], file: str) -> Iterator[Path]:
+    """Folders that have a file of that name."""
     for folder in folders:
-        yield from sorted(path.parent for path in Path(folder).rglob(RESULTS))
+        yield from sorted(path.parent for path in Path(folder).rglob(file))
 
 
 def _case_of(results: Results) -> str | None:

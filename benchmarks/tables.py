@@ -17,11 +17,15 @@ from benchmarks import preference_ratios, sparsity_control
 from benchmarks.cases import CAPPED, CASES, FASTER, is_usual
 from benchmarks.experiments import read_rows
 from benchmarks.scalarizations import NAMES, WITHOUT_PREFERENCE, Training, figures_of, read_trainings
+from benchmarks.shown import studies_in
 from src.utils.errors import UserError
 from src.utils.files import write_text
+from src.utils.study.compare import compare
+from src.utils.study.pareto_study import study_of
+from src.utils.study.sweep import read_outcome
 
 Rows = Sequence[Mapping[str, Any]]
-PAGES = ("README.md", "docs/results.md", "docs/compression.md")
+PAGES = ("README.md", "docs/results.md", "docs/compression.md", "docs/studies.md")
 REFERENCE: Mapping[str, tuple[tuple[float, ...], float, float]] = MappingProxyType(
     {
         "MDMTN_MM_sparse": ((97.17, 96.16), 96.67, 24.9),
@@ -40,6 +44,7 @@ SHORT = (
 
 
 STL = ("STL_MM_left_fast", "STL_MM_right_fast")
+STL_CM = ("STL_CM_photograph", "STL_CM_digit")
 CLAIMS: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("sparse MDMTN over dense MDMTN", ("MDMTN_MM_sparse_fast",), ("MDMTN_MM_dense_fast",)),
     ("sparse HPS over dense HPS", ("HPS_MM_sparse_fast",), ("HPS_MM_dense_fast",)),
@@ -56,6 +61,10 @@ CLAIMS: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]] = (
     ("dense HPS, other partners", ("HPS_MM_dense_fast_data1",), ("HPS_MM_dense_fast",)),
     ("Cifar10Mnist, sparser MDMTN over dense MDMTN", ("MDMTN_CM_sparser",), ("MDMTN_CM_dense",)),
     ("Cifar10Mnist, sparse MDMTN over dense MDMTN", ("MDMTN_CM_sparse",), ("MDMTN_CM_dense",)),
+    ("Cifar10Mnist, dense MDMTN over dense HPS", ("MDMTN_CM_dense",), ("HPS_CM_dense",)),
+    ("Cifar10Mnist, sparse HPS over dense HPS", ("HPS_CM_sparse",), ("HPS_CM_dense",)),
+    ("Cifar10Mnist, dense MDMTN over a network per task", ("MDMTN_CM_dense",), STL_CM),
+    ("Cifar10Mnist, dense HPS over a network per task", ("HPS_CM_dense",), STL_CM),
     ("Cifar10Mnist, sparser MDMTN over that with k0 = 0.01", ("MDMTN_CM_sparser",), ("MDMTN_CM_sparser_strong",)),
     ("sparse MDMTN, bf16 over fp32", ("MDMTN_MM_sparse_fast_bf16",), ("MDMTN_MM_sparse_fast",)),
 )
@@ -72,6 +81,7 @@ class Found:
         scalarizations: trainings of ``benchmarks.scalarizations``.
         ratios: trainings of ``benchmarks.preference_ratios`` by architecture.
         control: trainings of ``benchmarks.sparsity_control`` by architecture.
+        studies: folders of Pareto studies by architecture.
     """
 
     cases: Mapping[str, Rows]
@@ -79,6 +89,7 @@ class Found:
     scalarizations: Sequence[Training]
     ratios: Mapping[str, Sequence[preference_ratios.Row]]
     control: Mapping[str, Sequence[sparsity_control.Row]]
+    studies: Mapping[str, Path]
 
 
 def write_tables(root: Path, results: Path) -> list[Path]:
@@ -135,6 +146,7 @@ def with_tables(text: str, results: Path) -> str:
         scalarizations=read_trainings(results),
         ratios=read_rows(results / preference_ratios.FILE, preference_ratios.Row),
         control=read_rows(results / sparsity_control.FILE, sparsity_control.Row),
+        studies=studies_in(results),
     )
 
     def table(match: re.Match[str]) -> str:
@@ -345,6 +357,23 @@ def _small(found: Found) -> str:
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
 
 
+def _fronts(found: Found) -> str:
+    """A row per study, all with one reference point: how many points are on the front, how wide and how good it is."""
+    rows = []
+    compared = compare(list(found.studies.values())) if found.studies else None
+    for network, item in zip(found.studies, compared.compared if compared else (), strict=True):
+        study = study_of(read_outcome(found.studies[network]))
+        front = item.losses.values[item.losses.mask]
+        ranges = [f"{low:.3f} to {high:.3f}" for low, high in zip(front.min(axis=0), front.max(axis=0), strict=True)]
+        zeros = f"{study.best.results.sparsity_rate:.1f}"
+        counts = [str(len(item.losses.values)), str(item.losses.count)]
+        cells = [network, zeros, *counts, *ranges, f"{item.accuracy:.2f}", f"{item.losses.volume:.4f}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    losses = "first validation loss on the front | second"
+    head = f"| | zero rows | vectors | not dominated | {losses} | best mean test accuracy | hypervolume of the losses |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])
+
+
 TABLES: Mapping[str, Callable[[Found], str]] = MappingProxyType(
     {
         "main": _main,
@@ -358,6 +387,7 @@ TABLES: Mapping[str, Callable[[Found], str]] = MappingProxyType(
         "scalarizations": _scalarizations,
         "ratios": _ratios,
         "control": _control,
+        "fronts": _fronts,
     }
 )
 

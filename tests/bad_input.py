@@ -118,7 +118,7 @@ OTHERS: list[Case] = [
     (COMMAND, ("export", "missing.pth"), "no such file: missing.pth"),
     (COMMAND, ("export", "LICENSE", "--int4"), "--int4"),
     (COMMAND, ("predict", "missing.pth"), "required: image"),
-    (COMMAND, ("predict", "missing.pth", "Images/readme/MDMTN_diagram.png"), "no such file: missing.pth"),
+    (COMMAND, ("predict", "missing.pth", "Images/readme/MultiMnist_diagram.png"), "no such file: missing.pth"),
     (COMMAND, ("models", "--max_bytes", "0"), "max_bytes is '0'; allowed: a whole number >= 1"),
     (COMMAND, ("models", "--max_ms", "fast"), "max_ms is 'fast'; allowed: a finite number > 0"),
     (COMMAND, ("models",), "there is no saved model yet"),

@@ -304,26 +304,24 @@ def finished(tmp_path: Path) -> Path:
     return tmp_path / "logs"
 
 
-def test_the_reference_point_is_that_of_the_hypervolume(finished: Path, tmp_path: Path) -> None:
+def test_the_reference_point_is_that_of_the_hypervolume(finished: Path) -> None:
     points = np.array([[0.2, 0.4], [0.4, 0.2]])
     volumes = {}
     for reference in ((1.0, 1.0), (0.3, 1.0)):
-        (item,) = compare([finished], tmp_path, "c", reference).compared
+        (item,) = compare([finished], reference).compared
         volumes[reference] = item.losses.volume
         assert item.losses.volume == pytest.approx(hypervolume(points, reference))
     assert volumes == {(1.0, 1.0): pytest.approx(0.8 * 0.6 + 0.6 * 0.2), (0.3, 1.0): pytest.approx(0.1 * 0.6)}
     assert item.losses.outside == 1
-    assert compare([finished], tmp_path, "c").compared[0].losses.reference == pytest.approx([0.42, 0.42])
+    assert compare([finished]).compared[0].losses.reference == pytest.approx([0.42, 0.42])
 
 
 @pytest.mark.parametrize(
     ("reference", "said"), [((1.0,), "2 numbers"), ((1.0, 1.0, 1.0), "2 numbers"), ((0.2, 0.2), "larger losses")]
 )
-def test_a_reference_point_without_volume_is_refused(
-    reference: tuple[float, ...], said: str, finished: Path, tmp_path: Path
-) -> None:
+def test_a_reference_point_without_volume_is_refused(reference: tuple[float, ...], said: str, finished: Path) -> None:
     with pytest.raises(UserError) as error:
-        compare([finished], tmp_path, "c", reference)
+        compare([finished], reference)
     assert said in one_line(error)
 
 

@@ -32,7 +32,7 @@ from src.utils.report.draw import draw
 from src.utils.report.fronts import draw_comparison, draw_curves, draw_front, draw_front_3d, draw_fronts
 from src.utils.report.run import draw_course, draw_history, draw_rows, draw_run, draw_samples
 from src.utils.report.sizes import draw_sizes
-from src.utils.report.study_report import report_study
+from src.utils.report.study_report import draw_study_fronts, report_study
 from src.utils.report.sweeps import draw_repetitions, draw_search
 from src.utils.runs.config import HISTORY, MODEL, RESULTS, SAMPLES, START, Run, RunConfig
 from src.utils.runs.history import read_history, write_history
@@ -40,7 +40,7 @@ from src.utils.runs.results import RATES, Results, read_results, write_results
 from src.utils.runs.run import train_run
 from src.utils.runs.samples import Samples, read_samples, samples_of, write_samples
 from src.utils.sparsity.metrics import RowCounts, total
-from src.utils.study.compare import Comparison, compare
+from src.utils.study.compare import Comparison, compare, write_comparison
 from src.utils.study.pareto import hypervolume, non_dominated, reference_point
 from src.utils.study.pareto_study import Boxes, Study, study_of
 from src.utils.study.record import RECORD
@@ -221,7 +221,7 @@ def made_up_study(folder: Path, k0s: Sequence[float] = (0.1,), count: int = 7, t
 def made_up_comparison(folder: Path) -> Comparison:
     study = made_up_study(folder).outcome.folder
     single = made_up(folder / "single", (0.1, 0.1, 0.8), architecture="MDMTN").folder
-    return compare([study, single], folder, "comparison")
+    return compare([study, single])
 
 
 def made_up_samples(colour: bool, count: int = 10) -> Samples:
@@ -307,7 +307,7 @@ def drawn_diagram(folder: Path) -> list[Path]:
 
 PICTURES: dict[str, Callable[[Path], list[Path]]] = {
     "draw": lambda folder: draw(made_up_search(folder).folder),
-    "draw_comparison": lambda folder: draw_comparison(made_up_comparison(folder)),
+    "draw_comparison": lambda folder: draw_comparison(folder / "a", made_up_comparison(folder)),
     "draw_curves": drawn_curves,
     "draw_diagram": drawn_diagram,
     "draw_front": drawn_front,
@@ -321,6 +321,7 @@ PICTURES: dict[str, Callable[[Path], list[Path]]] = {
     "draw_run": lambda folder: draw_run(made_up(folder / "run").folder),
     "draw_samples": drawn_samples,
     "draw_search": lambda folder: draw_search(made_up_search(folder)),
+    "draw_study_fronts": lambda folder: draw_study_fronts(made_up_study(folder), lambda kind: folder / f"{kind}.png"),
     "draw_sizes": lambda folder: draw_sizes(made_up_sizes(folder)),
     "report_study": lambda folder: report_study(made_up_study(folder))[1:],  # the first is in words
 }
@@ -530,9 +531,9 @@ def test_fronts_of_several_studies_are_drawn(tmp_path: Path, larger: bool) -> No
 
 def test_single_tasks_are_compared_without_pictures(tmp_path: Path) -> None:
     folders = [made_up(tmp_path / str(seed), (0.0, 1.0), architecture="STL", seed=seed).folder for seed in (0, 1)]
-    comparison = compare(folders, tmp_path, "comparison")
-    assert draw_comparison(comparison) == []
-    assert comparison.table.exists()
+    comparison = compare(folders)
+    assert draw_comparison(tmp_path / "a", comparison) == []
+    assert write_comparison(comparison, tmp_path, "comparison").exists()
 
 
 # A finished run

@@ -15,12 +15,14 @@ import pytest
 from benchmarks import preference_ratios, reproduce, scalarizations, sparsity_control
 from benchmarks.cases import CAPPED, CASES
 from benchmarks.experiments import keep_rows, read_rows
-from benchmarks.pictures import SHOWN_RUNS, draw
+from benchmarks.pictures import draw
+from benchmarks.shown import SHOWN_RUNS, SHOWN_STUDIES
 from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, size_of, with_tables, write_tables
 from src.utils.command_line.parser import exit_code
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.study.sweep import Outcome
+from tests.test_report import made_up_search, made_up_study
 
 RESULTS = ROOT / "results"
 
@@ -248,13 +250,39 @@ def test_a_case_is_trained_and_a_finished_run_collected(tmp_path: Path, monkeypa
     assert trained["sparsity_rate"] > 0
     assert trained["compression"]["compressed"]["parameters"] < trained["compression"]["dense"]["parameters"]
     drawn = {file.name for file in draw(tmp_path / "pictures", tmp_path / "r")}
-    assert {"Shown_training.png", "Shown_rows.png"} <= drawn
+    assert {f"Shown_{kind}.png" for kind in ("training", "rows", "samples", "diagram")} <= drawn
     again = ("--collect", str(tmp_path / "out"), "--revision", "1a2b3c4", "--demo", *places)
     assert command(monkeypatch, *again) == 0
     (collected,) = read_lines(tmp_path / "r" / "HPS_MM_sparse.jsonl")
     assert collected["revision"] == "1a2b3c4"
     assert collected["data"] == trained["data"]
     assert collected["test_accuracy"] == trained["test_accuracy"]
+
+
+def test_studies_are_kept_and_shown_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "r"
+    for number, network in enumerate(("HPS", "MDMTN")):
+        study = made_up_study(tmp_path / network, count=5 + number).outcome
+        name = "pareto_{0.architecture}_{0.dataset}".format(study.results[0])
+        monkeypatch.setitem(SHOWN_STUDIES, network, name)
+        assert command(monkeypatch, "--collect", str(study.folder), "--results", str(results)) == 0
+        (results / "shown" / name).rename(results / "shown" / network)  # made-up studies are all of one network
+        monkeypatch.setitem(SHOWN_STUDIES, network, network)
+    kept = "".join(path.read_text() for path in results.rglob("*.json"))
+    assert str(tmp_path) not in kept
+    table = with_tables("<!-- table fronts -->\n<!-- end -->", results).splitlines()
+    hps, mdmtn = (row for row in table if row.startswith(("| HPS", "| MDMTN")))
+    assert "| 5 |" in hps
+    assert "| 6 |" in mdmtn
+    drawn = {file.name for file in draw(tmp_path / "pictures", results)}
+    assert {f"{what}_{kind}.png" for what in ("pareto", "comparison") for kind in ("losses", "accuracies")} <= drawn
+
+
+def test_other_sweeps_are_not_kept_as_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = made_up_search(tmp_path)
+    monkeypatch.setitem(SHOWN_STUDIES, "HPS", "pareto_{0.architecture}_{0.dataset}".format(search.results[0]))
+    assert command(monkeypatch, "--collect", str(search.folder), "--results", str(tmp_path / "r")) == 0
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_run_of_other_parameters_is_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

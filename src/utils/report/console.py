@@ -218,7 +218,7 @@ def show_comparison(comparison: FrontComparison, files: Iterable[Path]) -> None:
         if item.losses.outside:
             count = f"{item.losses.outside} of {len(item.losses.values)}"
             print(f"{item.label}: losses of {count} points are beyond the reference point and add no volume")
-    show_files([comparison.table, *files])
+    show_files(files)
 
 
 def show_failures(outcome: Outcome) -> None:

@@ -24,11 +24,16 @@ from src.utils.study.compare import Comparison
 from src.utils.study.pareto import non_dominated
 
 
-def draw_comparison(comparison: Comparison) -> list[Path]:
-    """Losses and accuracies of all compared folders; nothing for a single task."""
+def draw_comparison(base: Path, comparison: Comparison) -> list[Path]:
+    """Losses and accuracies of all compared folders; nothing for a single task.
+
+    Args:
+        base: what the files' names begin with.
+        comparison: what was measured.
+    """
     if len(comparison.task_names) < 2:
         return []
-    base, dataset, first = comparison.table.with_suffix(""), comparison.dataset, comparison.compared[0]
+    dataset, first = comparison.dataset, comparison.compared[0]
     losses = draw_fronts(
         base.with_name(f"{base.name}_losses.png"),
         {item.label: item.losses.values for item in comparison.compared},

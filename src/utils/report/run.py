@@ -78,7 +78,7 @@ def draw_run(folder: Path) -> list[Path]:
         return pictures
     state = read_model_file(folder / MODEL).state_dict
     if kind_of(state, len(results.task_names)):
-        pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, _title(results))
+        pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, title_of(results))
     return [*pictures, *keep_copies(pictures, run.picture_copies)]
 
 
@@ -89,14 +89,14 @@ def draw_course(results: Results, history: Sequence[EpochRecord], picture: Calla
         results, history: of a run.
         picture: the file of a picture, by its kind.
     """
-    title = _title(results)
+    title = title_of(results)
     pictures = draw_history(picture("training"), history, results.task_names, title, results.score_name)
     if results.k[0] > 0:
         pictures += draw_rows(picture("rows"), results.layers, f"{title}: rows of the sparse layers")
     return pictures
 
 
-def _title(results: Results) -> str:
+def title_of(results: Results) -> str:
     """Of the pictures of a run: the network, its data and the preference vector."""
     return f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
 

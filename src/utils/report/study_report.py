@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,38 @@ def report_study(study: Study) -> list[Path]:
     return [report, *pictures, *keep_copies(pictures, study.outcome.picture_copies)]
 
 
-def _draw(study: Study) -> list[Path]:
-    outcome, points, best, names = study.outcome, study.outcome.results, study.outcome.best, study.task_names
-    losses, accuracies, curves = (outcome.picture(kind) for kind in ("losses", "accuracies", "curves"))
-    axes = [f"validation loss, {name}" for name in names]
-    pictures = draw_front(losses, points, study.losses.values, study.losses.mask, best, axes, f"{study.title}: losses")
-    axes = [f"test {points[best].score_name}, {name} (%)" for name in names]
-    pictures += draw_front(
-        accuracies, points, 100 - study.errors.values, study.errors.mask, best, axes,
-        f"{study.title}: {PLURAL[points[best].score_name]}", larger_is_better=True,
+def draw_study_fronts(study: Study, picture: Callable[[str], Path]) -> list[Path]:
+    """The fronts of the validation losses and of the test accuracies.
+
+    Args:
+        study: what was found.
+        picture: the file of a picture, by its kind.
+    """
+    points, best, names = study.outcome.results, study.outcome.best, study.task_names
+    score = points[best].score_name
+    losses = draw_front(
+        picture("losses"), points, study.losses.values, study.losses.mask, best,
+        [f"validation loss, {name}" for name in names], f"{study.title}: losses",
     )  # fmt: skip
+    accuracies = draw_front(
+        picture("accuracies"), points, 100 - study.errors.values, study.errors.mask, best,
+        [f"test {score}, {name} (%)" for name in names], f"{study.title}: {PLURAL[score]}", larger_is_better=True,
+    )  # fmt: skip
+    return [*losses, *accuracies]
+
+
+def _draw(study: Study) -> list[Path]:
+    outcome, points, names = study.outcome, study.outcome.results, study.task_names
+    pictures = draw_study_fronts(study, outcome.picture)
     histories = [read_history(results.folder / HISTORY) for results in points]
     courses = [np.array([record.validation_accuracy for record in history]) for history in histories]
     pictures += draw_curves(
-        curves, courses, [point.label for point in study.points], names, study.title, points[best].score_name
+        outcome.picture("curves"),
+        courses,
+        [point.label for point in study.points],
+        names,
+        study.title,
+        points[0].score_name,
     )
     if len(study.starts) > 1:
         pictures += draw_front_3d(outcome.picture("3d"), points, study.with_omega.mask, names, f"{study.title}: losses")

@@ -39,39 +39,26 @@ class Comparison:
     Attributes:
         dataset, task_names: of all folders.
         compared: the folders.
-        table: file of the figures; pictures stand beside it.
         score_name: what accuracies are called, score where not all tasks are classifications.
     """
 
     dataset: str
     task_names: tuple[str, ...]
     compared: tuple[Compared, ...]
-    table: Path
     score_name: str = "accuracy"
 
 
-def compare(
-    folders: Sequence[Path],
-    root: Path,
-    name: str,
-    reference: Sequence[float] | None = None,
-    message: Callable[[str], None] = lambda text: None,
-) -> Comparison:
-    """Measure the fronts of several folders with one reference point, and write the table of the figures.
+def compare(folders: Sequence[Path], reference: Sequence[float] | None = None) -> Comparison:
+    """Measure the fronts of several folders with one reference point.
 
     Args:
         folders: of studies, searches, repetitions or single runs, all on one data set.
-        root: under which table and pictures are written.
-        name: beginning of their names.
         reference: point that the hypervolumes of the losses are measured from, one number per task; None takes one
             just beyond all points.
-        message: told what is replaced.
 
     Raises:
         UserError: if a folder has no finished run, the data sets or tasks differ, or no point is below the reference.
     """
-    if not name or Path(name).name != name:
-        raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
     sources = [_read(folder) for folder in folders]
     data = {(found[0].dataset, found[0].task_names) for found in sources}
     if len(data) > 1:
@@ -89,11 +76,30 @@ def compare(
             _labels(sources, folders), losses, errors, chosen, sources, strict=True
         )
     )
-    table = root / "Images" / dataset / f"{name}.csv"
+    return Comparison(dataset, task_names, compared, sources[0][0].score_name)
+
+
+def write_comparison(
+    comparison: Comparison, root: Path, name: str, message: Callable[[str], None] = lambda text: None
+) -> Path:
+    """Write the table of the figures; returns its file, beside which pictures stand.
+
+    Args:
+        comparison: what was measured.
+        root: under which it is written.
+        name: beginning of the file's name, without folders.
+        message: told what is replaced.
+
+    Raises:
+        UserError: if it is no beginning of a file's name.
+    """
+    if not name or Path(name).name != name:
+        raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
+    table = root / "Images" / comparison.dataset / f"{name}.csv"
     if table.exists():
         message(f"an earlier comparison has this name; replaced: {table} and its pictures; --name keeps both")
-    write_csv(table, [_row(item) for item in compared])
-    return Comparison(dataset, task_names, compared, table, sources[0][0].score_name)
+    write_csv(table, [_row(item) for item in comparison.compared])
+    return table
 
 
 def _checked(reference: Sequence[float], losses: Points) -> Points:
