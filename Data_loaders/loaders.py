@@ -179,5 +179,6 @@ def rotate(images: Tensor, degrees: Tensor, fill: Tensor | float = 0.0) -> Tenso
     u = along[:, None, :] - across[:, :, None]  # (N, H, H)
     v = across[:, None, :] + along[:, :, None]
     grid = torch.stack([u, v], dim=1).permute(0, 2, 3, 1)  # (N, 2, H, H) -> (N, H, H, 2)
-    turned = grid_sample(images - fill, grid, padding_mode="zeros", align_corners=False)  # 0 outside is now the fill
-    return (turned + fill).contiguous(memory_format=torch.channels_last)  # as the images were before
+    planes = images.contiguous() - fill  # 0 outside is now the fill; a value per channel is subtracted fast from planes
+    turned = grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
+    return turned.add_(fill).contiguous(memory_format=torch.channels_last)  # as the images were before
