@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from src.utils.objectives.owl import owl_prox, weights_in_place
 
@@ -77,6 +78,7 @@ class _GrOWLSum(Function):
         ctx.save_for_backward(*inputs[1 + len(factors) :], *factors)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, of_value: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the matrices."""
         half = len(ctx.saved_tensors) // 2
