@@ -130,6 +130,7 @@ COMPARED = ("MDMTN_CM_sparse_strong", "MDMTN_CM_sparser_strong")
 _ALSO_FAST = (
     *("MDMTN_MM_sparse", "MDMTN_MM_dense", "HPS_MM_sparse", "HPS_MM_dense", "STL_MM_left", "STL_MM_right"),
     *("HPS_MM_equal", "HPS_MM_MGDA", "HPS_MM_KDMTL", "MTAN_MM_equal", "MDMTN_MM_MGDA"),
+    *("MDMTN_CM_dense", "STL_CM_photograph", "STL_CM_digit"),
 )
 _CAPS = (0.2, 0.4, 0.6, 0.9, 0.95)
 """Beside 0.8, the default of these; for MDMTN and HPS."""

@@ -81,12 +81,12 @@ def studies_in(results: Path) -> dict[str, Path]:
 
 
 def _draw_run(folder: Path, run: Path, name: str) -> list[Path]:
-    """Training curves, rows per layer, samples of the data and, of a network that has one, the diagram."""
+    """Training curves, rows per layer, samples of the data and, of a network that was kept and has one, the diagram."""
     found = read_results(run)
     pictures = draw_course(found, read_history(run / HISTORY), lambda kind: folder / f"{name}_{kind}.png")
     title = f"{found.dataset}: {', '.join(found.task_names)}"
     pictures += draw_samples(folder / f"{name}_samples.png", read_samples(run / SAMPLES), title)
-    state = _state(read_json(run / NETWORK))
+    state = _state(read_json(run / NETWORK)) if (run / NETWORK).exists() else {}
     if kind_of(state, len(found.task_names)):
         file = folder / f"{name}_diagram.png"
         pictures += draw_diagram(file, state, found.task_names, found.layers, title_of(found))
