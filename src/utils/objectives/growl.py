@@ -45,7 +45,12 @@ def growl_value(rows: Tensor, theta: Tensor, leading: int | None = None) -> Tens
 
 
 def growl_sum(matrices: Sequence[Tensor], thetas: Sequence[Tensor], leading: Sequence[int | None]) -> Tensor:
-    """Sum of :func:`growl_value` over matrices, with the weights of each; differentiable once."""
+    """Sum of :func:`growl_value` over matrices, a scalar that is differentiable once.
+
+    Args:
+        matrices: shapes (n_j, d_j), at least one.
+        thetas, leading: of each, as there.
+    """
     total: Tensor = _GrOWLSum.apply(tuple(leading), *thetas, *matrices)[0]
     return total
 
