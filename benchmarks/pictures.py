@@ -21,7 +21,7 @@ from src.utils.report.style import save
 
 PICTURES = "Images/readme"
 SHOWN = "HPS"
-"""The network whose trade-offs are drawn: MDMTN, with a monitor per task, hardly has any."""
+"""The network whose zero rows over k0 are drawn."""
 DATA = {"MultiMnist": "MultiMNIST", "Cifar10Mnist": "Cifar10Mnist"}
 KINDS = {  # colour and marker
     "dense": ("#444444", "s"),
@@ -44,9 +44,9 @@ def draw(folder: Path, results: Path) -> list[Path]:
     files += draw_shown(folder, results)
     ratios = read_rows(results / preference_ratios.FILE, preference_ratios.Row)
     control = read_rows(results / sparsity_control.FILE, sparsity_control.Row)
-    if SHOWN in ratios:
-        files.append(folder / "preference_ratios.png")
-        preference_ratios.draw_ratios(files[-1], ratios[SHOWN])
+    for architecture, rows in ratios.items():
+        files.append(folder / f"preference_ratios_{architecture}.png")
+        preference_ratios.draw_ratios(files[-1], rows, f"{architecture} on MultiMNIST")
     if SHOWN in control:
         files.append(folder / "sparsity_control.png")
         sparsity_control.draw_control(files[-1], control[SHOWN])

@@ -78,7 +78,7 @@ def main() -> None:
         print(f"{row.k1:.1f} : {row.k2:.1f}  {row.f1:.4f}   {row.f2:.4f}   {ratios}   {end}")
     correlation = spearmanr([row.k2 / row.k1 for row in rows], [row.f1 / row.f2 for row in rows]).statistic
     print(f"rank correlation of f1 / f2 with k2 / k1: {correlation:.3f}")
-    draw_ratios(outcome.picture("curves"), rows)
+    draw_ratios(outcome.picture("curves"), rows, f"{flags.architecture} on {flags.dataset}")
     show_files([keep_rows(FILE, flags, outcome, rows), outcome.picture("curves")])
 
 
@@ -99,7 +99,7 @@ def _row(point: Point) -> Row:
     )
 
 
-def draw_ratios(path: Path, rows: Sequence[Row]) -> None:
+def draw_ratios(path: Path, rows: Sequence[Row], title: str) -> None:
     """Ratios of the losses against those asked for, and the losses."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     ratios, losses = figure.subplots(1, 2)
@@ -129,6 +129,7 @@ def draw_ratios(path: Path, rows: Sequence[Row]) -> None:
     losses.margins(0.12)
     for axis in (ratios, losses):
         axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=11)
     save(figure, path)
 
 

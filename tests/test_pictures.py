@@ -236,7 +236,7 @@ def test_labels_of_the_preference_ratios_stay_inside(drawn: list[Figure], tmp_pa
         preference_ratios.Row(0, k1, round(1 - k1, 1), f1, f2, 0.0, 0.5, 0.5, 90.0, 90.0)
         for k1, (f1, f2) in zip(preference_ratios.SHARES, losses, strict=True)
     ]
-    preference_ratios.draw_ratios(tmp_path / "a.png", rows)
+    preference_ratios.draw_ratios(tmp_path / "a.png", rows, "title")
     axis = drawn[0].axes[1]
     frame, boxes = axis.get_window_extent(), [text.get_window_extent() for text in axis.texts]
     assert len(boxes) == len(rows)

@@ -161,8 +161,8 @@ def test_rows_of_an_experiment_are_kept_by_architecture_and_shown(tmp_path: Path
     made = with_tables("<!-- table ratios --><!-- end -->", tmp_path)
     assert "| HPS | 0 | 0.1 : 0.9 | 0.9000 | 0.1000 | 9.000 | 9.000 | 1.5 % | 0.40, 0.60 | 96.00 / 95.00 |" in made
     assert "| MDMTN | 0 | 0.5 : 0.5 | 0.0200 |" in made
-    *_, picture = draw(tmp_path / "pictures", tmp_path)
-    assert picture.name == "preference_ratios.png"
+    *_, first, second = draw(tmp_path / "pictures", tmp_path)
+    assert [first.name, second.name] == ["preference_ratios_HPS.png", "preference_ratios_MDMTN.png"]
 
 
 def test_zero_rows_over_k0_are_shown_with_their_range(tmp_path: Path) -> None:
