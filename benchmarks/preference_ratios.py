@@ -13,7 +13,7 @@ results/preference_ratios.json, from which ``python -m benchmarks.reproduce --ta
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from src.utils.study.sweep import Point
 FILE = "preference_ratios.json"
 PARTS_OF_ONE_TASK = ("MDMTN", "MTAN")
 """Networks with layers that one task trains alone: Adam's steps of these do not depend on the weight of the task."""
-WITHOUT_ADAM = {"base_optimizer": "SGD", "lr": 0.1}
+WITHOUT_ADAM: Mapping[str, Any] = {"base_optimizer": "SGD", "lr": 0.1}
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
 
 
@@ -65,7 +65,7 @@ class Row:
 def main() -> None:
     """Train, print the table, write lines and picture."""
     flags = flags_of(__doc__, "HPS")
-    settled = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
+    settled: dict[str, Any] = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
     settled |= WITHOUT_ADAM if flags.architecture in PARTS_OF_ONE_TASK else {}
     parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **settled)
     candidates = from_every_seed(flags, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES])
@@ -108,7 +108,8 @@ def draw_ratios(path: Path, rows: Sequence[Row], title: str) -> None:
     reached = np.array([row.f1 / row.f2 for row in rows])
     ratios.plot([wanted.min(), wanted.max()], [wanted.min(), wanted.max()], color="#999999", lw=1, label="equal")
     ratios.plot(wanted[inside], reached[inside], "o", color="#1f77b4", label="both multipliers positive")
-    ratios.plot(wanted[~inside], reached[~inside], "x", color="#d95f02", label="all weight on one task")
+    if not inside.all():
+        ratios.plot(wanted[~inside], reached[~inside], "x", color="#d95f02", label="all weight on one task")
     ratios.set_xscale("log")
     ratios.set_yscale("log")
     ratios.set_xlabel("$k_2 / k_1$")
@@ -126,6 +127,8 @@ def draw_ratios(path: Path, rows: Sequence[Row], title: str) -> None:
         losses.annotate(text, (row.f1, row.f2), shift, textcoords="offset points", fontsize=8, **place)
     losses.set_xlabel("$f_1$, training loss of the first task")
     losses.set_ylabel("$f_2$, of the second")
+    losses.set_xscale("log")
+    losses.set_yscale("log")
     losses.margins(0.12)
     for axis in (ratios, losses):
         axis.grid(alpha=0.3)
