@@ -36,7 +36,7 @@ from src.utils.runs.schema import part_of_results
 from src.utils.sparsity.figures import SECONDS
 from src.utils.sparsity.metrics import count_layers, total
 from src.utils.sparsity.rows import with_rows
-from src.utils.study.compare import compare, write_comparison
+from src.utils.study.compare import check_name, compare, write_comparison
 from src.utils.tasks import Task
 from src.utils.training.arithmetic import run_arithmetic
 from src.utils.training.evaluation import evaluate
@@ -125,6 +125,7 @@ def trained_on(path: Path, saved: SavedModel, places: Mapping[str, Any]) -> tupl
 def compare_folders(folders: list[Path], name: str, output_dir: str | None, options: CompareOptions) -> None:
     """Draw the fronts of several folders in one picture."""
     root, message = Path(output_dir).resolve() if output_dir else ROOT, ConsoleObserver(quiet=True).message
+    check_name(name)
     comparison = compare(folders, options.reference)
     table = write_comparison(comparison, root, name, message)
     with pictures_as(options.figure_format):

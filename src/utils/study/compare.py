@@ -79,6 +79,16 @@ def compare(folders: Sequence[Path], reference: Sequence[float] | None = None) -
     return Comparison(dataset, task_names, compared, sources[0][0].score_name)
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no beginning of a file's name.
+
+    Raises:
+        UserError: if it has folders, or is empty.
+    """
+    if not name or Path(name).name != name:
+        raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
+
+
 def write_comparison(
     comparison: Comparison, root: Path, name: str, message: Callable[[str], None] = lambda text: None
 ) -> Path:
@@ -87,14 +97,9 @@ def write_comparison(
     Args:
         comparison: what was measured.
         root: under which it is written.
-        name: beginning of the file's name, without folders.
+        name: beginning of the file's name, see :func:`check_name`.
         message: told what is replaced.
-
-    Raises:
-        UserError: if it is no beginning of a file's name.
     """
-    if not name or Path(name).name != name:
-        raise UserError(f"name is {name!r}; allowed: the beginning of a file's name, without folders")
     table = root / "Images" / comparison.dataset / f"{name}.csv"
     if table.exists():
         message(f"an earlier comparison has this name; replaced: {table} and its pictures; --name keeps both")
