@@ -110,8 +110,6 @@ def draw_ratios(path: Path, rows: Sequence[Row], title: str) -> None:
     ratios.plot(wanted[inside], reached[inside], "o", color="#1f77b4", label="both multipliers positive")
     if not inside.all():
         ratios.plot(wanted[~inside], reached[~inside], "x", color="#d95f02", label="all weight on one task")
-    ratios.set_xscale("log")
-    ratios.set_yscale("log")
     ratios.set_xlabel("$k_2 / k_1$")
     ratios.set_ylabel("$f_1 / f_2$ at the end of the training")
     ratios.legend(fontsize=9)
@@ -127,10 +125,10 @@ def draw_ratios(path: Path, rows: Sequence[Row], title: str) -> None:
         losses.annotate(text, (row.f1, row.f2), shift, textcoords="offset points", fontsize=8, **place)
     losses.set_xlabel("$f_1$, training loss of the first task")
     losses.set_ylabel("$f_2$, of the second")
-    losses.set_xscale("log")
-    losses.set_yscale("log")
     losses.margins(0.12)
     for axis in (ratios, losses):
+        axis.set_xscale("log")
+        axis.set_yscale("log")
         axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=11)
     save(figure, path)

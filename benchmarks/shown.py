@@ -10,9 +10,8 @@ import torch
 from Data_loaders.datasets import MultiTaskDataset
 from src.models.registry import read_model_file
 from src.utils.files import copy_file, read_json, write_json
-from src.utils.report.diagram import draw_diagram, kind_of
 from src.utils.report.fronts import draw_comparison
-from src.utils.report.run import draw_course, draw_samples, title_of
+from src.utils.report.run import draw_course
 from src.utils.report.study_report import draw_study_fronts
 from src.utils.runs.config import HISTORY, MODEL, RESULTS, SAMPLES
 from src.utils.runs.history import read_history
@@ -51,9 +50,12 @@ def keep_run(results: Path, case: str, run: Results, data: MultiTaskDataset) -> 
 
 def keep_study(results: Path, folder: Path) -> bool:
     """Keep the results of the study in a folder, if it is one that is shown; returns whether it is."""
-    record, outcome = read_record(folder), read_outcome(folder)
+    record = read_record(folder)
+    if record.kind != "study":
+        return False
+    outcome = read_outcome(folder)
     names = {f"pareto_{found.architecture}_{found.dataset}" for found in outcome.results}
-    if record.kind != "study" or not names & set(SHOWN_STUDIES.values()):
+    if not names & set(SHOWN_STUDIES.values()):
         return False
     place = shown_folder(results, names.pop())
     write_json(place / RECORD, {**record.model_dump(mode="json"), "picture_copies": ""})  # a path of this machine
@@ -82,15 +84,9 @@ def studies_in(results: Path) -> dict[str, Path]:
 
 def _draw_run(folder: Path, run: Path, name: str) -> list[Path]:
     """Training curves, rows per layer, samples of the data and, of a network that was kept and has one, the diagram."""
-    found = read_results(run)
-    pictures = draw_course(found, read_history(run / HISTORY), lambda kind: folder / f"{name}_{kind}.png")
-    title = f"{found.dataset}: {', '.join(found.task_names)}"
-    pictures += draw_samples(folder / f"{name}_samples.png", read_samples(run / SAMPLES), title)
-    state = _state(read_json(run / NETWORK)) if (run / NETWORK).exists() else {}
-    if kind_of(state, len(found.task_names)):
-        file = folder / f"{name}_diagram.png"
-        pictures += draw_diagram(file, state, found.task_names, found.layers, title_of(found))
-    return pictures
+    history, samples = read_history(run / HISTORY), read_samples(run / SAMPLES)
+    state = _state(read_json(run / NETWORK)) if (run / NETWORK).exists() else None
+    return draw_course(read_results(run), history, lambda kind: folder / f"{name}_{kind}.png", samples, state)
 
 
 def _state(network: dict[str, Any]) -> dict[str, torch.Tensor]:

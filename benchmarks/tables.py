@@ -21,7 +21,6 @@ from benchmarks.shown import studies_in
 from src.utils.errors import UserError
 from src.utils.files import write_text
 from src.utils.study.compare import compare
-from src.utils.study.pareto_study import study_of
 from src.utils.study.sweep import read_outcome
 
 Rows = Sequence[Mapping[str, Any]]
@@ -361,10 +360,10 @@ def _fronts(found: Found) -> str:
     rows = []
     compared = compare(list(found.studies.values())) if found.studies else None
     for network, item in zip(found.studies, compared.compared if compared else (), strict=True):
-        study = study_of(read_outcome(found.studies[network]))
+        outcome = read_outcome(found.studies[network])
         front = item.losses.values[item.losses.mask]
         ranges = [f"{low:.3f} to {high:.3f}" for low, high in zip(front.min(axis=0), front.max(axis=0), strict=True)]
-        zeros = f"{study.best.results.sparsity_rate:.1f}"
+        zeros = f"{outcome.results[outcome.best].sparsity_rate:.1f}"
         counts = [str(len(item.losses.values)), str(item.losses.count)]
         cells = [network, zeros, *counts, *ranges, f"{item.accuracy:.2f}", f"{item.losses.volume:.4f}"]
         rows.append(f"| {' | '.join(cells)} |")

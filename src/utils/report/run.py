@@ -13,6 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from src.models.registry import read_model_file
 from src.utils.errors import UserError
@@ -69,34 +70,41 @@ def draw_run(folder: Path) -> list[Path]:
     history = read_history(folder / HISTORY)
     if len(history[0].validation_losses) != len(results.task_names):
         raise UserError(f"{folder / HISTORY} is of other tasks than {folder / RESULTS}: one of them is damaged")
-    pictures = draw_course(results, history, run.picture)
-    samples = folder / SAMPLES
-    if samples.exists():
-        shown = f"{results.dataset}: {', '.join(results.task_names)}"
-        pictures += draw_samples(run.picture("samples"), read_samples(samples), shown)
+    samples = read_samples(folder / SAMPLES) if (folder / SAMPLES).exists() else None
     if run.picture_copies is None:
-        return pictures
+        return draw_course(results, history, run.picture, samples)
     state = read_model_file(folder / MODEL).state_dict
-    if kind_of(state, len(results.task_names)):
-        pictures += draw_diagram(run.picture("diagram"), state, results.task_names, results.layers, title_of(results))
+    pictures = draw_course(results, history, run.picture, samples, state)
     return [*pictures, *keep_copies(pictures, run.picture_copies)]
 
 
-def draw_course(results: Results, history: Sequence[EpochRecord], picture: Callable[[str], Path]) -> list[Path]:
-    """Training curves and, of a training for sparsity, rows per layer.
+def draw_course(
+    results: Results,
+    history: Sequence[EpochRecord],
+    picture: Callable[[str], Path],
+    samples: Samples | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> list[Path]:
+    """Training curves, of a training for sparsity rows per layer, and what else is given.
 
     Args:
         results, history: of a run.
         picture: the file of a picture, by its kind.
+        samples: of the data.
+        state: state dict of the network, for its diagram, if it is of a kind that has one.
     """
-    title = title_of(results)
-    pictures = draw_history(picture("training"), history, results.task_names, title, results.score_name)
+    title, names = _title(results), results.task_names
+    pictures = draw_history(picture("training"), history, names, title, results.score_name)
     if results.k[0] > 0:
         pictures += draw_rows(picture("rows"), results.layers, f"{title}: rows of the sparse layers")
+    if samples:
+        pictures += draw_samples(picture("samples"), samples, f"{results.dataset}: {', '.join(names)}")
+    if state and kind_of(state, len(names)):
+        pictures += draw_diagram(picture("diagram"), state, names, results.layers, title)
     return pictures
 
 
-def title_of(results: Results) -> str:
+def _title(results: Results) -> str:
     """Of the pictures of a run: the network, its data and the preference vector."""
     return f"{results.architecture} on {results.dataset}, k = ({', '.join(f'{value:g}' for value in results.k)})"
 
