@@ -4,9 +4,9 @@
 
 At the solution of the Chebyshev problem the weighted losses of the two tasks are equal, so that f1 / f2 = k2 / k1,
 unless a loss is below its share though the other one has all the weight: there the trade-off ends. The learning
-rate falls to a thirtieth and the multipliers remember an epoch, so that both settle. Networks with parts that belong to
-one task are trained by SGD: Adam divides the gradient of such a part by its size, the weight of the task included, so
-that weights hardly move the losses. A line per training goes to
+rate falls to a thirtieth, so that losses and multipliers settle; by Adam the multipliers remember an epoch. Networks
+with parts that belong to one task are trained by SGD: Adam divides the gradient of such a part by its size, the weight
+of the task included, so that weights hardly move the losses. By SGD they do, and the multipliers have to follow. A line per training goes to
 results/preference_ratios.json, from which ``python -m benchmarks.reproduce --table`` makes table and picture.
 """
 
@@ -65,8 +65,8 @@ class Row:
 def main() -> None:
     """Train, print the table, write lines and picture."""
     flags = flags_of(__doc__, "HPS")
-    settled: dict[str, Any] = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
-    settled |= WITHOUT_ADAM if flags.architecture in PARTS_OF_ONE_TASK else {}
+    settled: dict[str, Any] = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8}
+    settled |= WITHOUT_ADAM if flags.architecture in PARTS_OF_ONE_TASK else {"lambda_memory": 1.0}
     parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **settled)
     candidates = from_every_seed(flags, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES])
     outcome = run_experiment("preference_ratios", flags, parameters, candidates)

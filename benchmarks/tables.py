@@ -281,10 +281,10 @@ def _ratios(found: Found) -> str:
 
 
 def _control(found: Found) -> str:
-    """A row per k0, two columns per architecture: zero rows and accuracy, means and ranges over the seeds."""
+    """A row per k0; per architecture zero rows, accuracy, means and ranges over the seeds, and the k0 that binds."""
     seeds = {name: len({row.seed for row in rows}) for name, rows in found.control.items()}
-    head = "".join(f" {name}, {count} seeds: zero rows | accuracy |" for name, count in seeds.items())
-    lines = [f"| k0 |{head}", "|---" * (1 + 2 * len(seeds)) + "|"]
+    head = "".join(f" {name}, {count} seeds: zero rows | accuracy | binds from |" for name, count in seeds.items())
+    lines = [f"| k0 |{head}", "|---" * (1 + 3 * len(seeds)) + "|"]
     for k0 in sparsity_control.K0:
         cells = [f"{k0:g}"]
         for name, rows in found.control.items():
@@ -293,6 +293,7 @@ def _control(found: Found) -> str:
             cells += [
                 _range([getattr(row, what) for row in chosen], few) for what in ("end_of_search", "test_accuracy")
             ]
+            cells.append(f"{np.mean([row.binding_k0 for row in chosen]):.2g}" if chosen else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -166,15 +166,15 @@ def test_rows_of_an_experiment_are_kept_by_architecture_and_shown(tmp_path: Path
 
 
 def test_zero_rows_over_k0_are_shown_with_their_range(tmp_path: Path) -> None:
-    rows = [sparsity_control.Row(1e-3, seed, 10.0 + seed, 10.0, 90.0) for seed in (0, 2)]
-    rows.append(sparsity_control.Row(1e-2, 0, 50.0, 50.0, 80.0))
+    rows = [sparsity_control.Row(1e-3, seed, 10.0 + seed, 10.0, 90.0, 2e-3 + seed * 1e-3) for seed in (0, 2)]
+    rows.append(sparsity_control.Row(1e-2, 0, 50.0, 50.0, 80.0, 0.01))
     flags = Namespace(architecture="HPS", dataset="MultiDigits", t_update="exact", seeds=3)
     keep_rows(sparsity_control.FILE, flags, Outcome("experiment", tmp_path, tmp_path, (), (), {}), rows)
     made = with_tables("<!-- table control --><!-- end -->", tmp_path)
-    assert "| k0 | HPS, 2 seeds: zero rows | accuracy |" in made
-    assert "| 0.001 | 11.0 (10.0 to 12.0) | 90.0 (90.0 to 90.0) |" in made
-    assert "| 0.01 | 50.0 (50.0 to 50.0, 1 of 2 seeds) | 80.0 (80.0 to 80.0, 1 of 2 seeds) |" in made
-    assert "| 0.1 |  |  |" in made
+    assert "| k0 | HPS, 2 seeds: zero rows | accuracy | binds from |" in made
+    assert "| 0.001 | 11.0 (10.0 to 12.0) | 90.0 (90.0 to 90.0) | 0.003 |" in made
+    assert "| 0.01 | 50.0 (50.0 to 50.0, 1 of 2 seeds) | 80.0 (80.0 to 80.0, 1 of 2 seeds) | 0.01 |" in made
+    assert "| 0.1 |  |  |  |" in made
     *_, picture = draw(tmp_path / "pictures", tmp_path)
     assert picture.name == "sparsity_control.png"
 

@@ -235,6 +235,20 @@ def sparsity_binds(record: EpochRecord) -> bool:
     return record.lam[0] > 0 and terms[0] >= (1 - SLACK) * max(terms)
 
 
+def binding_k0(record: EpochRecord, k0: float) -> float:
+    """The k_0 from which on the sparsity constraint would bind, :math:`k_0 \\max_{i > 0} c_i / c_0`.
+
+    Its term grows with k_0, the others do not: below this number k_0 asks for nothing, whatever it is, as long as
+    losses and rows are those of the record. Infinite for a network without weights left.
+
+    Args:
+        record: of an epoch.
+        k0: of its training, above 0.
+    """
+    sparsity, *tasks = record.weighted_objectives
+    return k0 * max(tasks) / sparsity if sparsity > 0 else float("inf")
+
+
 def _end_of_search(record: EpochRecord, trainer: Trainer) -> tuple[str, str]:
     """What decided how sparse the network is, and what to change for more zero rows."""
     parameters, cap = trainer.parameters, trainer.parameters.max_layerSRate
@@ -250,7 +264,8 @@ def _end_of_search(record: EpochRecord, trainer: Trainer) -> tuple[str, str]:
         reason = "the sparsity constraint still binds, more epochs before the learning rate falls would give more"
         return reason, f"raise {length}, or {k0}"
     reason = "the sparsity constraint is slack, k_0 decides how sparse the network is"
-    return reason, f"raise {k0}, or {length}"
+    least = binding_k0(record, parameters.w[0])
+    return f"{reason}; below {least:.2g} it asks for nothing here", f"raise {k0}, or {length}"
 
 
 def retrain_phase(trainer: Trainer, rule: RowRule) -> Phase:
