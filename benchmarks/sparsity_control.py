@@ -26,7 +26,7 @@ from src.utils.report.style import save
 from src.utils.runs.config import HISTORY
 from src.utils.runs.history import read_history
 from src.utils.study.sweep import Point
-from src.utils.training.two_phase import binding_k0
+from src.utils.training.sparsity_reached import binding_k0
 
 FILE = "sparsity_control.json"
 K0 = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from Data_loaders.loaders import Splits, share_of_training
 from src.utils.errors import CheckpointError, UserError
 from src.utils.files import read_torch, write_torch
+from src.utils.objectives.chebyshev import chebyshev_terms
 from src.utils.objectives.growl import growl_prox
 from src.utils.sparsity.metrics import count_layers, total, zero_row_rate
 from src.utils.sparsity.rows import to_rows, zero_rows
@@ -26,6 +27,7 @@ from src.utils.training.evaluation import evaluate
 from src.utils.training.methods import make_method
 from src.utils.training.records import EpochRecord, Observer
 from src.utils.training.sparse_layers import growl_thetas
+from src.utils.training.sparsity_reached import binding_k0
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, make_network, one_line, short
 
@@ -782,6 +784,26 @@ def test_the_end_of_phase_1_says_what_decides(
 
 def test_without_phase_1_nothing_is_said_of_the_sparsity_constraint(splits: Splits) -> None:
     assert train(make_trainer(splits, w=(0.0, 0.5, 0.5), max_iter=1)).sparsity_binds is None
+
+
+def test_a_weighted_sum_has_no_constraint_to_speak_of(splits: Splits) -> None:
+    messages = Messages()
+    values: dict[str, Any] = {"w": (1e-5, 0.4, 0.6), "max_iter_search": 1, "max_iter_retrain": 1, "num_epochs": 1}
+    outcome = train(make_trainer(splits, messages, method="WeightedSum", min_sparsRate=0.0, **values))
+    assert outcome.sparsity_binds is None
+    assert not any("constraint" in message for message in messages.texts)
+
+
+def test_the_k0_from_which_the_sparsity_constraint_binds_is_where_its_term_is_the_largest(splits: Splits) -> None:
+    values: dict[str, Any] = {"w": (1e-5, 0.4, 0.6), "max_iter_search": 1, "max_iter_retrain": 1, "num_epochs": 1}
+    trainer = make_trainer(splits, min_sparsRate=0.0, **values)
+    train(trainer)
+    record = next(record for record in trainer.history if record.phase == "search")
+    least = binding_k0(record, 1e-5)
+    f = torch.tensor(record.objectives)
+    for factor, largest in ((0.99, False), (1.01, True)):
+        c = chebyshev_terms(f, f.new_tensor([factor * least, 0.4, 0.6]), torch.zeros(3), trainer.parameters.epsilon)
+        assert (int(c.argmax()) == 0) is largest
 
 
 def test_retraining_from_a_sparse_model_without_k0_keeps_its_zero_rows(splits: Splits) -> None:

@@ -66,7 +66,8 @@ class Results(Accuracies):
         layers: row counts of the GrOWL layers, by name.
         all_layers: sparsity, compression and sharing over all layers, those without GrOWL included.
         reached_min_sparsRate: whether it is as sparse as asked for; None without sparsity.
-        sparsity_binds: whether the sparsity constraint still held at the end of phase 1; None without phase 1.
+        sparsity_binds: whether the sparsity constraint still held at the end of phase 1; None without phase 1, or where
+            the method has no constraints.
         sparsity_advice: what to change where k_0 is above 0 and there are fewer zero rows than asked for, or none.
         found_in_search: epoch, sparsity rate and validation accuracy of what phase 1 kept.
         best_epoch: epoch the model kept comes from.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from src.utils.training.normalisation import set_units
+from src.utils.training.sparsity_reached import advice_on_given
 from src.utils.training.stack import StackedPatterns, StackTrainer
-from src.utils.training.two_phase import TrainingOutcome, advice_on_given, retrain_phase, retrained, row_patterns
+from src.utils.training.two_phase import TrainingOutcome, retrain_phase, retrained, row_patterns
 
 
 def train_together(stack: StackTrainer) -> list[TrainingOutcome | None]:

@@ -12,7 +12,6 @@ from torch import Tensor
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.objectives.chebyshev import chebyshev_value
 from src.utils.objectives.growl import growl_prox
-from src.utils.sparsity.metrics import zero_row_rate
 from src.utils.sparsity.rows import cap_zero_rows, from_rows, to_rows, with_rows, zero_rows
 from src.utils.sparsity.sharing import RowPattern, cluster_rows
 from src.utils.training.engine import Trainer
@@ -20,14 +19,13 @@ from src.utils.training.normalisation import set_units, units_of
 from src.utils.training.parameters import Mode, TrainingParameters
 from src.utils.training.records import EpochRecord, Phase, RowRule, Snapshot
 from src.utils.training.sparse_layers import growl_thetas, sparse_layers
+from src.utils.training.sparsity_reached import advice_on_given, sparsity_binds, too_few, what_decided, zero_rows_said
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
 HORIZON = 1000
 """Optimizer steps in which Omega's pull alone must bring a row to zero; Adam's second moments remember as many."""
 CAP_ITERATIONS = 3
 """Iterations in which the cap on a layer's zero rows grows; the learning rate falls with each, and rows with it."""
-SLACK = 0.1
-"""A term that is smaller than the largest one by more than this share belongs to a slack constraint."""
 
 
 class SearchRule(RowRule):
@@ -133,8 +131,8 @@ class TrainingOutcome:
         found: what phase 1 kept, None without phase 1.
         reached_min_sparsRate: whether the model kept is as sparse as asked for, None without sparsity.
         sparsity_binds: whether the sparsity constraint still held at the end of phase 1, so that longer iterations
-            would zero more rows, as far as ``max_layerSRate`` allows; None without phase 1. See
-            :func:`sparsity_binds`.
+            would zero more rows, as far as ``max_layerSRate`` allows; None without phase 1, or where the method has
+            no constraints. See :func:`~src.utils.training.sparsity_reached.sparsity_binds`.
         sparsity_advice: what to change where k_0 is above 0 and there are fewer zero rows than asked for, or none.
     """
 
@@ -176,7 +174,8 @@ def retrained(trainer: Trainer, best: Snapshot, found: Snapshot | None, advice: 
     _keep(trainer, best)
     parameters = trainer.parameters
     reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
-    return TrainingOutcome(best, found, reached, None if found is None else sparsity_binds(found.record), advice)
+    binds = sparsity_binds(found.record) if found is not None and parameters.uses_reference else None
+    return TrainingOutcome(best, found, reached, binds, advice)
 
 
 def _keep(trainer: Trainer, best: Snapshot) -> None:
@@ -191,11 +190,11 @@ def _search(trainer: Trainer) -> tuple[Snapshot, str | None]:
     rule = SearchRule(trainer.model, parameters)
     last = lambda record: record.epoch  # noqa: E731
     found = trainer.run(Phase(SEARCH, parameters.max_iter_search, sparsity=True, rule=rule, merit=last))
-    reason, change = _end_of_search(found.record, trainer)
+    reason, change = what_decided(found.record, trainer)
     rate, least = found.record.sparsity_rate, parameters.min_sparsRate
     missed = f", less than min_sparsRate = {least:g} %" if rate < least else ""
-    end = f"phase 1 ends with {_share(rate)}{missed}; {reason}"
-    advice = f"{end}: {change}" if _too_few(rate, parameters) else None
+    end = f"phase 1 ends with {zero_rows_said(rate)}{missed}; {reason}"
+    advice = f"{end}: {change}" if too_few(rate, parameters) else None
     trainer.observer.message(advice or end)
     trainer.model.load_state_dict(found.model)
     blocked = [name for name, weight in trainer.sparse_weights.items() if bool(zero_rows(to_rows(weight)).all())]
@@ -205,67 +204,6 @@ def _search(trainer: Trainer) -> tuple[Snapshot, str | None]:
             f"{parameters.w[0]:g} now, or max_layerSRate, {parameters.max_layerSRate:g} now"
         )
     return found, advice
-
-
-def _too_few(rate: float, parameters: TrainingParameters) -> bool:
-    """Whether a share of zero rows, percent, is none or less than asked for."""
-    return rate == 0 or rate < parameters.min_sparsRate
-
-
-def _share(rate: float) -> str:
-    return f"{rate:.1f} % zero rows" if rate else "no zero rows"
-
-
-def advice_on_given(trainer: Trainer) -> str | None:
-    """What to change where a given model is not as sparse as asked for, also said: no phase makes it sparser."""
-    parameters, rate = trainer.parameters, zero_row_rate(trainer.sparse_weights)
-    if not parameters.with_sparsity or (rate > 0 if parameters.mode is Mode.STUDY else not _too_few(rate, parameters)):
-        return None
-    advice = (
-        f"the given model has {_share(rate)}; these are held and none are added, whatever k_0 is: start from a sparser "
-        "one, trained with a larger k_0 or longer iterations"
-    )
-    trainer.observer.message(advice)
-    return advice
-
-
-def sparsity_binds(record: EpochRecord) -> bool:
-    """Whether the sparsity term has a multiplier and is among the largest: its constraint is not slack."""
-    terms = record.weighted_objectives
-    return record.lam[0] > 0 and terms[0] >= (1 - SLACK) * max(terms)
-
-
-def binding_k0(record: EpochRecord, k0: float) -> float:
-    """The k_0 from which on the sparsity constraint would bind, :math:`k_0 \\max_{i > 0} c_i / c_0`.
-
-    Its term grows with k_0, the others do not: below this number k_0 asks for nothing, whatever it is, as long as
-    losses and rows are those of the record. Infinite for a network without weights left.
-
-    Args:
-        record: of an epoch.
-        k0: of its training, above 0.
-    """
-    sparsity, *tasks = record.weighted_objectives
-    return k0 * max(tasks) / sparsity if sparsity > 0 else float("inf")
-
-
-def _end_of_search(record: EpochRecord, trainer: Trainer) -> tuple[str, str]:
-    """What decided how sparse the network is, and what to change for more zero rows."""
-    parameters, cap = trainer.parameters, trainer.parameters.max_layerSRate
-    k0, length = f"k_0, {parameters.w[0]:g} now", f"num_epochs, {parameters.num_epochs} now"
-    capped = all(
-        int(zero_rows(to_rows(weight)).sum()) >= int(cap * weight.shape[1] + 1e-9)
-        for weight in trainer.sparse_weights.values()
-    )
-    if capped:
-        reason = f"max_layerSRate = {cap:g} is reached in every layer and decides how sparse the network is"
-        return reason, "raise max_layerSRate"
-    if sparsity_binds(record):
-        reason = "the sparsity constraint still binds, more epochs before the learning rate falls would give more"
-        return reason, f"raise {length}, or {k0}"
-    reason = "the sparsity constraint is slack, k_0 decides how sparse the network is"
-    least = binding_k0(record, parameters.w[0])
-    return f"{reason}; below {least:.2g} it asks for nothing here", f"raise {k0}, or {length}"
 
 
 def retrain_phase(trainer: Trainer, rule: RowRule) -> Phase:
