@@ -20,8 +20,6 @@ from benchmarks.tables import REFERENCE, Rows, accuracies_of, mean_and_spread, r
 from src.utils.report.style import save
 
 PICTURES = "Images/readme"
-SHOWN = "HPS"
-"""The network whose zero rows over k0 are drawn."""
 DATA = {"MultiMnist": "MultiMNIST", "Cifar10Mnist": "Cifar10Mnist"}
 KINDS = {  # colour and marker
     "dense": ("#444444", "s"),
@@ -47,9 +45,9 @@ def draw(folder: Path, results: Path) -> list[Path]:
     for architecture, rows in ratios.items():
         files.append(folder / f"preference_ratios_{architecture}.png")
         preference_ratios.draw_ratios(files[-1], rows, f"{architecture} on MultiMNIST")
-    if SHOWN in control:
+    if control:
         files.append(folder / "sparsity_control.png")
-        sparsity_control.draw_control(files[-1], control[SHOWN])
+        sparsity_control.draw_control(files[-1], control)
     return files
 
 
