@@ -36,6 +36,8 @@ PARTS_OF_ONE_TASK = ("MDMTN", "MTAN")
 """Networks with layers that one task trains alone: Adam's steps of these do not depend on the weight of the task."""
 BY_ADAM: Mapping[str, Any] = {"max_iter": 16, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
 BY_SGD: Mapping[str, Any] = {"base_optimizer": "SGD", "lr": 0.1, "max_iter": 20, "lr_sched_coef": 0.84}
+NO_SAY = 0.01
+"""A multiplier below this is one of an objective without weight: the average of weights that are 0 fades, slowly."""
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
 
 
@@ -48,7 +50,7 @@ class Row:
         k1, k2: preferences of the tasks.
         f1, f2: training losses, means over the epoch.
         gap: how far the weighted losses are apart, over the larger one, percent.
-        lambda1, lambda2: multipliers; with one of them 0 the trade-off has ended.
+        lambda1, lambda2: multipliers; with one of them near 0 the trade-off has ended.
         accuracy1, accuracy2: on the test data, percent.
     """
 
@@ -62,6 +64,11 @@ class Row:
     lambda2: float
     accuracy1: float
     accuracy2: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether both tasks have a say: the ratio lies between the ends of the trade-off."""
+        return min(self.lambda1, self.lambda2) >= NO_SAY
 
 
 def main() -> None:
@@ -105,10 +112,10 @@ def draw_ratios(path: Path, rows: Sequence[Row], title: str) -> None:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     ratios, losses = figure.subplots(1, 2)
     wanted = np.array([row.k2 / row.k1 for row in rows])
-    inside = np.array([min(row.lambda1, row.lambda2) > 0 for row in rows])
+    inside = np.array([row.inside for row in rows])
     reached = np.array([row.f1 / row.f2 for row in rows])
     ratios.plot([wanted.min(), wanted.max()], [wanted.min(), wanted.max()], color="#999999", lw=1, label="equal")
-    ratios.plot(wanted[inside], reached[inside], "o", color="#1f77b4", label="both multipliers positive")
+    ratios.plot(wanted[inside], reached[inside], "o", color="#1f77b4", label="both tasks have a say")
     if not inside.all():
         ratios.plot(wanted[~inside], reached[~inside], "x", color="#d95f02", label="all weight on one task")
     ratios.set_xlabel("$k_2 / k_1$")
