@@ -72,18 +72,27 @@ def main() -> None:
     for k0 in K0:
         chosen = [row for row in rows if row.k0 == k0]
         print(f"{k0:7g}   " + "   ".join(_summary([getattr(row, name) for row in chosen]) for name in _COLUMNS))
-    for text, asked in (("all k0", K0), ("slack ones taken as one", _that_decide(rows))):
-        means = [np.mean([row.end_of_search for row in rows if row.k0 == k0]) for k0 in asked]
-        correlation = spearmanr(asked, means).statistic
-        print(f"rank correlation of {text}, {len(asked)} of them, with the mean of phase 1: {correlation:.3f}")
+    for text, asked in (("every k0", measured_k0(rows)), ("slack k0 as one", deciding_k0(rows))):
+        print(f"rank correlation with the mean of phase 1, {text}: {rank_correlation(rows, asked):.3f}")
     draw_control(outcome.picture("curves"), {flags.architecture: rows})
     show_files([keep_rows(FILE, flags, outcome, rows), outcome.picture("curves")])
 
 
-def _that_decide(rows: Sequence[Row]) -> list[float]:
-    """The k0 that are not slack in every training, and the largest of those that are: for it stand all below."""
-    slack = [k0 for k0 in K0 if all(row.slack for row in rows if row.k0 == k0)]
-    return [k0 for k0 in K0 if k0 >= max(slack, default=0.0)]
+def measured_k0(rows: Sequence[Row]) -> list[float]:
+    """Those that there are trainings of."""
+    return sorted({row.k0 for row in rows})
+
+
+def deciding_k0(rows: Sequence[Row]) -> list[float]:
+    """The k0 that bind in some training, and the largest of those that do not, which stands for all below."""
+    slack = [k0 for k0 in measured_k0(rows) if all(row.slack for row in rows if row.k0 == k0)]
+    return [k0 for k0 in measured_k0(rows) if k0 >= max(slack, default=0.0)]
+
+
+def rank_correlation(rows: Sequence[Row], asked: Sequence[float]) -> float:
+    """Of these k0 and the zero rows at the end of phase 1, means over the seeds; Spearman's."""
+    means = [np.mean([row.end_of_search for row in rows if row.k0 == k0]) for k0 in asked]
+    return float(spearmanr(asked, means).statistic)
 
 
 _ROWS, _ACCURACY = "#555555", "#d95f02"

@@ -295,6 +295,9 @@ def _control(found: Found) -> str:
             ]
             cells.append(f"{np.mean([row.binding_k0 for row in chosen]):.2g}" if chosen else "")
         lines.append(f"| {' | '.join(cells)} |")
+    for text, asked in (("every k0", sparsity_control.measured_k0), ("slack k0 as one", sparsity_control.deciding_k0)):
+        found_ranks = [sparsity_control.rank_correlation(rows, asked(rows)) for rows in found.control.values()]
+        lines.append(f"| rank correlation, {text} | {' | | | '.join(f'{rank:.2f}' for rank in found_ranks)} | | |")
     return "\n".join(lines)
 
 

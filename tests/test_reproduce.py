@@ -175,8 +175,22 @@ def test_zero_rows_over_k0_are_shown_with_their_range(tmp_path: Path) -> None:
     assert "| 0.001 | 11.0 (10.0 to 12.0) | 90.0 (90.0 to 90.0) | 0.003 |" in made
     assert "| 0.01 | 50.0 (50.0 to 50.0, 1 of 2 seeds) | 80.0 (80.0 to 80.0, 1 of 2 seeds) | 0.01 |" in made
     assert "| 0.1 |  |  |  |" in made
+    assert "| rank correlation, every k0 | 1.00 | | |" in made
     *_, picture = draw(tmp_path / "pictures", tmp_path)
     assert picture.name == "sparsity_control.png"
+
+
+def test_k0_that_ask_for_nothing_count_once_in_the_rank_correlation() -> None:
+    def trained(k0: float, zero: float, binding: float) -> sparsity_control.Row:
+        return sparsity_control.Row(k0, 0, zero, zero, 90.0, binding)
+
+    by_chance = [trained(1e-4, 6.0, 2e-3), trained(3e-4, 5.0, 2e-3), trained(1e-3, 5.5, 2e-3)]
+    rows = [*by_chance, trained(3e-3, 20.0, 3e-3), trained(1e-2, 50.0, 1e-2)]
+    assert sparsity_control.deciding_k0(rows) == [1e-3, 3e-3, 1e-2]
+    assert sparsity_control.rank_correlation(rows, sparsity_control.deciding_k0(rows)) == pytest.approx(1.0)
+    assert sparsity_control.rank_correlation(rows, sparsity_control.measured_k0(rows)) < 0.9
+    wrong = [*by_chance, trained(3e-3, 50.0, 3e-3), trained(1e-2, 20.0, 1e-2)]  # rows fall where k0 grows
+    assert sparsity_control.rank_correlation(wrong, sparsity_control.deciding_k0(wrong)) < 1
 
 
 def test_another_figure_makes_another_table_and_pages_are_written(tmp_path: Path) -> None:
