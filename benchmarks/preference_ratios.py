@@ -35,7 +35,7 @@ FILE = "preference_ratios.json"
 PARTS_OF_ONE_TASK = ("MDMTN", "MTAN")
 """Networks with layers that one task trains alone: Adam's steps of these do not depend on the weight of the task."""
 BY_ADAM: Mapping[str, Any] = {"max_iter": 16, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
-BY_SGD: Mapping[str, Any] = {"base_optimizer": "SGD", "lr": 0.1, "max_iter": 20, "lr_sched_coef": 0.84}
+BY_SGD: Mapping[str, Any] = {"base_optimizer": "SGD", "lr": 0.1, "max_iter": 16, "lr_sched_coef": 0.8}
 NO_SAY = 0.01
 """A multiplier below this is one of an objective without weight: the average of weights that are 0 fades, slowly."""
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
