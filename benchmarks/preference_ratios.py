@@ -5,10 +5,10 @@
 At the solution of the Chebyshev problem the weighted losses of the two tasks are equal, so that f1 / f2 = k2 / k1,
 unless a loss is below its share though the other one has all the weight: there the trade-off ends. The learning
 rate falls to a thirtieth, so that losses and multipliers settle; by Adam the multipliers remember an epoch. Networks
-with parts that belong to one task are trained by SGD: Adam divides the gradient of such a part by its size, the weight
-of the task included, so that weights hardly move the losses. By SGD they do, and the weights answer more strongly to terms that are not
-equal. A line per training goes to results/preference_ratios.json, from which ``python -m benchmarks.reproduce --table``
-makes table and picture.
+with parts that belong to one task are trained by SGD, since Adam divides the gradient of such a part by its size, the
+weight of the task included, so that weights hardly move the losses; and their weights answer more strongly to terms
+that are not equal. A line per training goes to results/preference_ratios.json, from which
+``python -m benchmarks.reproduce --table`` makes table and picture.
 """
 
 from __future__ import annotations
