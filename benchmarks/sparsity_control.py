@@ -128,7 +128,7 @@ def draw_control(path: Path, control: Mapping[str, Sequence[Row]]) -> None:
         axis.set_xscale("log")
         axis.set_xlabel("$k_0$, preference of the sparsity objective")
         axis.set_ylim(0, 102)
-        right.set_ylim(40, 101)
+        right.set_ylim(0, 102)
         axis.grid(alpha=0.3)
         if place == 0:
             axis.set_ylabel("zero rows at the end of phase 1 (%), circles, open: slack")
