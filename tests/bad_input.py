@@ -22,7 +22,6 @@ NUMBERS: list[Case] = [
         "mu": ("0", "1e9", "-1"),
         "rho": ("0.5", "nan"),
         "lambda_memory": ("0", "-1", "nan", "inf"),
-        "weight_noise": ("0", "-1", "nan", "inf"),
         "momentum": ("1", "-0.1"),
         "lr_sched_coef": ("0", "1.5"),
         "train_share": ("0", "1.1"),

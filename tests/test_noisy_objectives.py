@@ -49,7 +49,8 @@ def test_noise_of_the_batches_moves_neither_losses_nor_multipliers(objectives: i
 def test_weights_of_single_batches_would_end_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the averages and the bound on mu are for: without them the mean of the maximum is minimised."""
     monkeypatch.setattr(chebyshev_method, "TERMS_MEMORY", 1e-9)
-    f, _ = solve(ChebyshevMethod, 0.2, 2, mu=100.0, weight_noise=1e6, epochs=15)
+    monkeypatch.setattr(chebyshev_method, "NOISE_IN_WEIGHTS", 1e6)
+    f, _ = solve(ChebyshevMethod, 0.2, 2, mu=100.0, epochs=15)
     assert apart(f) > 0.08
 
 

@@ -68,7 +68,6 @@ BAD: list[tuple[str, Any, str]] = [
     ("mu", 0.0, "mu is 0.0; allowed: a finite number from 1e-10 to 10000"),
     ("rho", -2.0, "rho is -2.0; allowed: a finite number >= 1"),
     ("lambda_memory", 0.0, "lambda_memory is 0.0; allowed: a finite number > 0"),
-    ("weight_noise", 0.0, "weight_noise is 0.0; allowed: a finite number > 0"),
     ("t_update", "sometimes", "t_update is 'sometimes'; allowed: exact, optimizer"),
     ("gradient_normalisation", "l1", "gradient_normalisation is 'l1'; allowed: none, l2, loss, loss+"),
     ("mgda_ub", "yes", f"mgda_ub is 'yes'; allowed: {YES_OR_NO}"),

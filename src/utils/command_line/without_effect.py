@@ -20,7 +20,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[TrainingParameters], bool], str],
     (("row_groups",), lambda p: p.mode in (Mode.SPARSE, Mode.RETRAIN), "no rows become zero or equal"),
     (("min_sparsRate",), lambda p: p.with_sparsity, "k_0 is 0"),
     (
-        ("a", "epsilon", "normalisation", "t_update", "mu", "rho", "weight_noise"),
+        ("a", "epsilon", "normalisation", "t_update", "mu", "rho"),
         lambda p: p.uses_reference,
         "only the Chebyshev methods use it",
     ),

@@ -19,6 +19,8 @@ from src.utils.training.parameters import LARGEST_MU
 
 TERMS_MEMORY = 0.2
 """Epochs at the initial learning rate that the averages of the terms remember."""
+NOISE_IN_WEIGHTS = 0.08
+"""Largest standard error of the averaged terms times the penalty coefficient: what noise may move of the weights."""
 
 
 class ChebyshevMethod(Method):
@@ -34,11 +36,10 @@ class ChebyshevMethod(Method):
         \\lambda \\leftarrow \\lambda + \\tau (w - \\lambda), \\quad
         \\tau = \\frac{1}{M B} \\sqrt{\\frac{\\eta}{\\eta_0}}
 
-    with :math:`\\sigma` the standard error of :math:`\\bar c`, :math:`\\kappa` = ``weight_noise``, B steps in an
+    with :math:`\\sigma` the standard error of :math:`\\bar c`, :math:`\\kappa` = ``NOISE_IN_WEIGHTS``, B steps in an
     epoch, the learning rate :math:`\\eta`, :math:`\\eta_0` at its start, and M = ``lambda_memory`` epochs; in
     :math:`\\bar c` M is ``TERMS_MEMORY``. mu is relative to the size of the terms, and noise moves the weights by a
-    few percent only: with a larger :math:`\\kappa` by more, and they answer more strongly to terms that are not equal.
-    Where the learning rate falls, averages and multipliers take in more batches, so that their
+    few percent only. Where the learning rate falls, averages and multipliers take in more batches, so that their
     noise fades; they slow down less than the network, or they would not follow it. Where weights move the losses
     little, multipliers that follow fast swing from one task to the other; a longer memory M damps that. At rest
     :math:`w = \\lambda`: all terms with a multiplier are equal, and the largest. One step per epoch at the full rate is
@@ -53,8 +54,7 @@ class ChebyshevMethod(Method):
 
     Args:
         model: the network; not kept as a submodule.
-        parameters: preferences, reference point, epsilon, mu, rho, lambda_memory, weight_noise, the GrOWL weights and
-            how t is found.
+        parameters: preferences, reference point, epsilon, mu, rho, lambda_memory, the GrOWL weights and how t is found.
         device: where multipliers and preferences live.
         teachers: none.
 
@@ -142,7 +142,7 @@ class ChebyshevMethod(Method):
         tiny = torch.finfo(self.mu.dtype).tiny
         scale = self.average.mean[self._active].abs().max().clamp(min=tiny)
         noise = self.average.error[self._active].max().clamp(min=tiny)
-        return torch.minimum(self.mu / scale, self._settings.weight_noise / noise).clamp(max=1e30)
+        return torch.minimum(self.mu / scale, NOISE_IN_WEIGHTS / noise).clamp(max=1e30)
 
     def sparsity_weight(self) -> float:
         """Weight of Omega in the Lagrangian, :math:`(k_0 \\lambda_0 + \\epsilon \\sum_i k_i \\lambda_i) / s_0`."""

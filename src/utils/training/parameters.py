@@ -122,12 +122,6 @@ class TrainingParameters(Checked):
         description="epochs at the initial learning rate that the multipliers remember; more damps their swing from "
         "task to task, less lets them follow faster",
     )
-    weight_noise: float = Field(
-        default=0.08,
-        gt=0,
-        description="standard error of the averaged terms times the penalty coefficient, at most: how far noise may "
-        "move the weights of the objectives; more lets them follow the losses more closely, less is steadier",
-    )
     t_update: Literal["exact", "optimizer"] = Field(
         default="exact", description="how t is found: exact (closed form) or optimizer (trained like a weight)"
     )
