@@ -66,8 +66,8 @@ class Row:
     accuracy2: float
 
     @property
-    def inside(self) -> bool:
-        """Whether both tasks have a say: the ratio lies between the ends of the trade-off."""
+    def both_have_a_say(self) -> bool:
+        """Whether neither multiplier is as good as 0."""
         return min(self.lambda1, self.lambda2) >= NO_SAY
 
 
@@ -112,7 +112,7 @@ def draw_ratios(path: Path, rows: Sequence[Row], title: str) -> None:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     ratios, losses = figure.subplots(1, 2)
     wanted = np.array([row.k2 / row.k1 for row in rows])
-    inside = np.array([row.inside for row in rows])
+    inside = np.array([row.both_have_a_say for row in rows])
     reached = np.array([row.f1 / row.f2 for row in rows])
     ratios.plot([wanted.min(), wanted.max()], [wanted.min(), wanted.max()], color="#999999", lw=1, label="equal")
     ratios.plot(wanted[inside], reached[inside], "o", color="#1f77b4", label="both tasks have a say")

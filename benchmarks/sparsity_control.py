@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,10 @@ def measured_k0(rows: Sequence[Row]) -> list[float]:
 
 
 def deciding_k0(rows: Sequence[Row]) -> list[float]:
-    """The k0 that bind in some training, and the largest of those that do not, which stands for all below."""
-    slack = [k0 for k0 in measured_k0(rows) if all(row.slack for row in rows if row.k0 == k0)]
-    return [k0 for k0 in measured_k0(rows) if k0 >= max(slack, default=0.0)]
+    """From the smallest that binds in some training on, and the one below it, which stands for all slack ones."""
+    k0s = measured_k0(rows)
+    slack = list(takewhile(lambda k0: all(row.slack for row in rows if row.k0 == k0), k0s))
+    return [*slack[-1:], *k0s[len(slack) :]]
 
 
 def rank_correlation(rows: Sequence[Row], asked: Sequence[float]) -> float:
