@@ -6,7 +6,7 @@ Choose the task below, and edit the preference vector k: how much sparsity and t
 from Train_and_Test import run_example
 
 task = 0  # 0: CIFAR-10 class, 1: MNIST digit
-k = [1e-2, 0.99]  # sparsity, the task
+k = [5e-2, 0.95]  # sparsity, the task
 
 if __name__ == "__main__":
     run_example(__file__, "STL", "Cifar10Mnist", k, task=task, description=__doc__)
