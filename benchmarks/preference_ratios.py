@@ -34,8 +34,9 @@ from src.utils.study.sweep import Point
 FILE = "preference_ratios.json"
 PARTS_OF_ONE_TASK = ("MDMTN", "MTAN")
 """Networks with layers that one task trains alone: Adam's steps of these do not depend on the weight of the task."""
-BY_ADAM: Mapping[str, Any] = {"max_iter": 16, "lr_sched_coef": 0.8, "lambda_memory": 1.0}
-BY_SGD: Mapping[str, Any] = {"base_optimizer": "SGD", "lr": 0.1, "max_iter": 16, "lr_sched_coef": 0.8}
+SETTLED: Mapping[str, Any] = {"max_iter": 16, "num_epochs": 1, "lr_sched_coef": 0.8}
+BY_ADAM: Mapping[str, Any] = {"lambda_memory": 1.0}
+BY_SGD: Mapping[str, Any] = {"base_optimizer": "SGD", "lr": 0.1}
 NO_SAY = 0.01
 """A multiplier below this is one of an objective without weight: the average of weights that are 0 fades, slowly."""
 SHARES = tuple(round(0.1 * number, 1) for number in range(1, 10))
@@ -74,8 +75,8 @@ class Row:
 def main() -> None:
     """Train, print the table, write lines and picture."""
     flags = flags_of(__doc__, "HPS")
-    settled = BY_SGD if flags.architecture in PARTS_OF_ONE_TASK else BY_ADAM
-    parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), num_epochs=1, **settled)
+    settled = {**SETTLED, **(BY_SGD if flags.architecture in PARTS_OF_ONE_TASK else BY_ADAM)}
+    parameters = parameters_of(flags, sparsity=False, w=(0.0, 0.5, 0.5), **settled)
     candidates = from_every_seed(flags, [{"w": (0.0, k1, round(1 - k1, 1))} for k1 in SHARES])
     outcome = run_experiment("preference_ratios", flags, parameters, candidates)
     rows = [_row(point) for point in outcome.points]

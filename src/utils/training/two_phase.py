@@ -19,7 +19,7 @@ from src.utils.training.normalisation import set_units, units_of
 from src.utils.training.parameters import Mode, TrainingParameters
 from src.utils.training.records import EpochRecord, Phase, RowRule, Snapshot
 from src.utils.training.sparse_layers import growl_thetas, sparse_layers
-from src.utils.training.sparsity_reached import advice_on_given, sparsity_binds, too_few, what_decided, zero_rows_said
+from src.utils.training.sparsity_reached import advice_on_found, advice_on_given, sparsity_binds
 
 SEARCH, RETRAIN, TRAIN = "search", "retrain", "train"
 HORIZON = 1000
@@ -174,7 +174,7 @@ def retrained(trainer: Trainer, best: Snapshot, found: Snapshot | None, advice: 
     _keep(trainer, best)
     parameters = trainer.parameters
     reached = best.record.sparsity_rate >= parameters.min_sparsRate if parameters.with_sparsity else None
-    binds = sparsity_binds(found.record) if found is not None and parameters.uses_reference else None
+    binds = None if found is None else sparsity_binds(found.record, parameters)
     return TrainingOutcome(best, found, reached, binds, advice)
 
 
@@ -190,12 +190,7 @@ def _search(trainer: Trainer) -> tuple[Snapshot, str | None]:
     rule = SearchRule(trainer.model, parameters)
     last = lambda record: record.epoch  # noqa: E731
     found = trainer.run(Phase(SEARCH, parameters.max_iter_search, sparsity=True, rule=rule, merit=last))
-    reason, change = what_decided(found.record, trainer)
-    rate, least = found.record.sparsity_rate, parameters.min_sparsRate
-    missed = f", less than min_sparsRate = {least:g} %" if rate < least else ""
-    end = f"phase 1 ends with {zero_rows_said(rate)}{missed}; {reason}"
-    advice = f"{end}: {change}" if too_few(rate, parameters) else None
-    trainer.observer.message(advice or end)
+    advice = advice_on_found(found.record, trainer)
     trainer.model.load_state_dict(found.model)
     blocked = [name for name, weight in trainer.sparse_weights.items() if bool(zero_rows(to_rows(weight)).all())]
     if blocked:
