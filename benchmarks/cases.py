@@ -112,11 +112,11 @@ _CASES: Mapping[str, Case] = {
     "MDMTN_MM_MGDA": Case("Example_MDMTN_MGDA_MM", "MDMTN", "MultiMnist", method="MGDA", k=_EQUAL),
     "MDMTN_CM_sparse": Case("Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist"),
     "MDMTN_CM_sparser": _with(
-        Case("Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist"), min_sparsRate=60, max_layerSRate=0.82
+        Case("Example_MDMTN_CM_withSparsity", "MDMTN", "Cifar10Mnist"), min_sparsRate=60, max_layerSRate=0.87
     ),
-    "MDMTN_CM_sparse_strong": _strong(),
+    "MDMTN_CM_sparse_strong": _strong(max_layerSRate=0.3),
     "MDMTN_CM_sparser_strong": _strong(min_sparsRate=60, max_layerSRate=0.8),
-    "MDMTN_CM_channel": _strong(row_groups="channel"),
+    "MDMTN_CM_channel": _strong(row_groups="channel", max_layerSRate=0.3),
     "MDMTN_CM_channel_sparser": _strong(row_groups="channel", min_sparsRate=60, max_layerSRate=0.8),
     "MDMTN_CM_dense": Case("Example_MDMTN_CM_noSparsity", "MDMTN", "Cifar10Mnist"),
     "HPS_CM_sparse": Case("Example_HPS_CM_withSparsity", "HPS", "Cifar10Mnist"),
