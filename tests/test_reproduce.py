@@ -75,6 +75,16 @@ def test_tables_show_means_spreads_and_quotients(tmp_path: Path) -> None:
     assert with_tables(made, tmp_path / "r") == made
 
 
+def test_networks_without_zero_rows_are_compressed_beside_those_with(tmp_path: Path) -> None:
+    write(tmp_path / "r", "MDMTN_MM_sparse", [line("MDMTN_MM_sparse", 0)])
+    write(tmp_path / "r", "MDMTN_MM_dense", [line("MDMTN_MM_dense", 0, sparsity_rate=0.0)])
+    small, compressed = (
+        with_tables(f"<!-- table {name} --><!-- end -->", tmp_path / "r") for name in ("small", "compressed")
+    )
+    assert [name in small for name in ("MM_withSparsity", "MM_noSparsity")] == [True, False]
+    assert all(name in compressed for name in ("MM_withSparsity", "MM_noSparsity"))
+
+
 def test_schedules_and_statements_compare_the_same_seeds(tmp_path: Path) -> None:
     slow, fast, dense = "MDMTN_MM_sparse", "MDMTN_MM_sparse_fast", "MDMTN_MM_dense_fast"
     write(tmp_path / "r", slow, [line(slow, seed, seconds=240.0) for seed in (0, 1)])
