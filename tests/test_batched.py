@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,9 @@ def test_the_command_leaves_what_a_study_leaves_and_goes_on(
 ) -> None:
     folders: dict[str, Path] = {name: tmp_path / name for name in ("apart", "batched")}
     sizes: dict[str, Callable[[], list[str]]] = {"apart": list, "batched": lambda: ["--batched"]}
+    start = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_retrain", "1", "--quiet"]
+    assert run(monkeypatch, "Example_HPS_MM_withSparsity.py", *start, "--output-dir", str(folders["apart"])) == 0
+    shutil.copytree(folders["apart"] / "src", folders["batched"] / "src")
     for name, folder in folders.items():
         assert run(monkeypatch, STUDY, *FLAGS, *sizes[name](), "--output-dir", str(folder), "--quiet") == 0
     first, second = (fronts(folder) for folder in folders.values())

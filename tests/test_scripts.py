@@ -122,7 +122,9 @@ def test_a_sparse_demonstration_shows_sparsity(script: str, tmp_path: Path, monk
     assert results["sparsity_advice"] is None
 
 
-@pytest.mark.parametrize("script", BASELINES)
+@pytest.mark.parametrize(
+    "script", [pytest.param(name, marks=[pytest.mark.slow] if "_CM" in name else []) for name in BASELINES]
+)
 def test_demo_of_every_baseline_runs(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
