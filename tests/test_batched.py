@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from src.utils.training.stackable import check_stackable_network
 from src.utils.training.together import train_together
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, equal_states, one_line, short
+from tests.test_pareto_study import MODEL, table_of
 from tests.test_scripts import run
 from tests.test_training import untimed
 
@@ -188,23 +188,17 @@ STUDY = "Pareto_front_study_HPS_MM.py"
 FLAGS = ["--demo", "--num_epochs", "1", "--max_iter", "1", "--resolution", "4", "--num_batchEpoch", "4"]
 
 
-def fronts(folder: Path) -> list[dict[str, str]]:
-    (table,) = folder.glob("logs/pareto_*/front.csv")
-    with table.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_the_command_leaves_what_a_study_leaves_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders: dict[str, Path] = {name: tmp_path / name for name in ("apart", "batched")}
     sizes: dict[str, Callable[[], list[str]]] = {"apart": list, "batched": lambda: ["--batched"]}
-    start = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_retrain", "1", "--quiet"]
-    assert run(monkeypatch, "Example_HPS_MM_withSparsity.py", *start, "--output-dir", str(folders["apart"])) == 0
+    start = [*MODEL, "--output-dir", str(folders["apart"]), "--quiet"]
+    assert run(monkeypatch, "Example_HPS_MM_withSparsity.py", *start) == 0
     shutil.copytree(folders["apart"] / "src", folders["batched"] / "src")
     for name, folder in folders.items():
         assert run(monkeypatch, STUDY, *FLAGS, *sizes[name](), "--output-dir", str(folder), "--quiet") == 0
-    first, second = (fronts(folder) for folder in folders.values())
+    first, second = (table_of(folder) for folder in folders.values())
     assert len(first) == len(second) == 3
     for one, other in zip(first, second, strict=True):
         for task in (1, 2):
