@@ -28,6 +28,16 @@ class Data(Protocol):
         """The first samples, or all where there are fewer."""
 
 
+def first_batches(data: Data, count: int, batch_size: int) -> Iterator[Batch]:
+    """The first samples, or all where there are fewer, batch by batch; the last batch is cut."""
+    left = count
+    for inputs, labels in data.batches(batch_size):
+        yield rows(inputs, slice(left)), rows(labels, slice(left))
+        left -= size(inputs)
+        if left <= 0:
+            return
+
+
 def leaves(value: Any) -> Iterator[Tensor]:
     """The tensors of inputs or labels, in order."""
     if isinstance(value, Tensor):

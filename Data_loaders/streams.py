@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from Data_loaders.batches import Batch, changed, joined, rows, size
+from Data_loaders.batches import Batch, changed, first_batches, joined
 from Data_loaders.loaders import Splits, TaskData, training_batches
 from src.utils.errors import UserError
 
@@ -58,13 +58,9 @@ class Stream:
 
     def first(self, count: int) -> Batch:
         """The first samples, or all where there are fewer."""
-        found: list[Batch] = []
-        for batch in self.batches(count):
-            found.append(batch)
-            if sum(size(inputs) for inputs, _ in found) >= count:
-                break
+        found = list(first_batches(self, count, count))
         inputs, labels = (joined([batch[part] for batch in found]) for part in (0, 1))
-        return rows(inputs, slice(count)), rows(labels, slice(count))
+        return inputs, labels
 
     def _pass(self, loader: DataLoader[Any], seed: int) -> Iterator[Batch]:
         """Batches of a loader whose random numbers start from a seed."""

@@ -51,6 +51,7 @@ def noisy(method: type[ChebyshevMethod], noise: float, seed: int) -> type[Chebys
     class Noisy(method):  # type: ignore[misc,valid-type]
         def task_losses(self, outputs: list[Tensor], labels: Tensor) -> list[Tensor]:
             losses = true_losses(outputs[0], len(self.k) - 1)
+            self.counts = [1] * len(losses)
             return list(losses + noise * torch.randn(len(losses), generator=generator))
 
     return Noisy

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from Data_loaders.batches import Labels
-from Data_loaders.loaders import Splits
+from Data_loaders.batches import Labels, first_batches
+from Data_loaders.loaders import Splits, TaskData
 from src.utils.objectives.augmented_lagrangian import multipliers, optimal_t
 from src.utils.objectives.optimality import chebyshev_gap
 from src.utils.training import chebyshev_method
@@ -21,6 +21,7 @@ from src.utils.training.smooth_chebyshev import SmoothChebyshev
 from src.utils.training.stationarity import relative_gradient
 from src.utils.training.two_phase import train
 from tests.conftest import CPU, make_network, short
+from tests.mixed_problem import TASKS, mixed_data, mixed_network, mixed_parameters
 from tests.noisy_problem import NO_IMAGES, Point, noisy, parameters_for, solve, true_losses
 
 TRUTH = {2: torch.tensor([2 / 3, 1 / 3]), 3: torch.tensor([1 / 2, 1 / 3, 1 / 6])}
@@ -177,7 +178,7 @@ def test_the_relative_gradient_is_small_at_the_solution_and_large_with_wrong_mul
         network.x.zero_()
 
     def figure(*lam: float) -> float:
-        return relative_gradient(network, method, NO_IMAGES, NO_IMAGES, (0.0, *lam))
+        return relative_gradient(network, method, [(NO_IMAGES, NO_IMAGES)], (0.0, *lam))
 
     assert figure(2 / 3, 1 / 3) < 1e-6
     assert figure(0.0, 1.0) == pytest.approx(1)
@@ -190,10 +191,38 @@ def test_the_relative_gradient_of_a_network_is_that_of_its_free_rows_and_changes
     outcome = train(trainer)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     lam = outcome.best.record.lam
-    images, labels = splits.train.images[:100], splits.train.labels[:100]
+    batches = first_batches(splits.train, 100, 40)
     assert isinstance(trainer.method, ChebyshevMethod)
-    value = relative_gradient(network, trainer.method, images, labels, lam)
+    value = relative_gradient(network, trainer.method, batches, lam)
     assert 0 < value < 1
     for weight in trainer.sparse_weights.values():
         assert (weight == 0).any()
     assert all(torch.equal(before[name], content) for name, content in network.state_dict().items())
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.05])
+def test_the_relative_gradient_does_not_depend_on_the_batches_though_labels_are_missing(epsilon: float) -> None:
+    data, network = mixed_data().train, mixed_network().double()
+    data = TaskData(data.images.double(), data.labels)
+    method = ChebyshevMethod(network, mixed_parameters(epsilon=epsilon), CPU, tasks=TASKS).double()
+    method.measure_in([10.0, 1.0, 0.5, 1e6])
+    lam = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    c = method.terms(method.objectives(network(data.images), data.labels))
+    parameters = list(network.parameters())
+    gradients = []
+    for term in c:
+        parts = torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True, allow_unused=True)
+        gradients.append(torch.cat([part.flatten() for part in parts]))
+    whole = (lam @ torch.stack(gradients)).norm() / torch.stack(gradients).norm(dim=1).max()
+    for size in (7, 40, 1_000):
+        found = relative_gradient(network, method, data.batches(size), lam.tolist())
+        assert found == pytest.approx(float(whole), rel=1e-9)
+
+
+def test_the_first_samples_come_in_batches_and_the_last_one_is_cut() -> None:
+    data = mixed_data().train
+    found = list(first_batches(data, 100, 30))
+    assert [len(inputs) for inputs, _ in found] == [30, 30, 30, 10]
+    assert torch.equal(torch.cat([inputs for inputs, _ in found]), data.images[:100])
+    assert torch.equal(torch.cat([labels[0] for _, labels in found]), data.labels[0][:100])
+    assert sum(len(inputs) for inputs, _ in first_batches(data, 10_000, 50)) == len(data)

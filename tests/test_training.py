@@ -14,10 +14,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from Data_loaders.loaders import Splits, share_of_training
+from src.models.hps import HPS
 from src.utils.errors import CheckpointError, UserError
 from src.utils.files import read_torch, write_torch
 from src.utils.objectives.chebyshev import chebyshev_terms
 from src.utils.objectives.growl import growl_prox
+from src.utils.runs.config import Run, RunConfig
+from src.utils.runs.run import train_run
 from src.utils.sparsity.metrics import count_layers, total, zero_row_rate
 from src.utils.sparsity.rows import to_rows, zero_rows
 from src.utils.training import two_phase
@@ -812,3 +815,19 @@ def test_retraining_from_a_sparse_model_without_k0_keeps_its_zero_rows(splits: S
     train(trainer)
     assert zero_row_rate(trainer.sparse_weights) == pytest.approx(before)
     assert before > 0
+
+
+def test_nothing_of_a_run_needs_more_memory_than_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lower batch_size is what a user is told to take, so all that sees samples follows it."""
+    seen: dict[bool, int] = {True: 0, False: 0}
+    forward = HPS.forward
+
+    def watched(self: HPS, x: Any) -> Any:
+        seen[torch.is_grad_enabled()] = max(seen[torch.is_grad_enabled()], len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(HPS, "forward", watched)
+    config = RunConfig(script="few", architecture="HPS", dataset="MultiDigits", device="cpu", output_dir=str(tmp_path))
+    parameters = short(num_epochs=1, max_iter_search=1, max_iter_retrain=1, num_batchEpoch=2, batch_size=32)
+    train_run(Run.among_many(config, parameters, tmp_path / "run"), Observer())
+    assert seen == {True: 32, False: 64}

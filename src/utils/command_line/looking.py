@@ -39,7 +39,7 @@ from src.utils.sparsity.rows import with_rows
 from src.utils.study.compare import check_name, compare, write_comparison
 from src.utils.tasks import Task
 from src.utils.training.arithmetic import run_arithmetic
-from src.utils.training.evaluation import evaluate
+from src.utils.training.evaluation import evaluate, evaluation_batch
 from src.utils.training.parameters import TrainingParameters
 
 
@@ -60,7 +60,7 @@ def test_model(path: Path, places: Mapping[str, Any], own: Callable[[], OwnProbl
     network, parameters = known.saved.network, known.parameters
     layers = {} if isinstance(network, CompactNetwork) else network.growl_layers(parameters.skip_layer)
     test, validation = (
-        evaluate(network, data, known.tasks, parameters.criterion)
+        evaluate(network, data, known.tasks, parameters.criterion, evaluation_batch(parameters.batch_size))
         for data in (known.splits.test, known.splits.validation)
     )
     names = [task.name for task in known.tasks]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from Data_loaders.batches import first_batches
 from src.models.row_layers import layers_with_rows
 from src.utils.checked import to_plain
 from src.utils.runs.config import Run
@@ -91,7 +92,8 @@ def _state(trainer: Trainer, f: Tensor) -> MethodState:
     state, method, data = trainer.method.state(f), trainer.method, trainer.splits.train
     if not isinstance(method, ChebyshevMethod):
         return state
-    gradient = relative_gradient(trainer.model, method, *data.first(STATIONARITY_IMAGES), state.lam)
+    batches = first_batches(data, STATIONARITY_IMAGES, trainer.parameters.batch_size)
+    gradient = relative_gradient(trainer.model, method, batches, state.lam)
     return replace(state, details={**state.details, "relative_gradient": gradient})
 
 

@@ -13,7 +13,7 @@ from Data_loaders.batches import Data, Labels, labels_of, size
 from Data_loaders.streams import SPLIT_NAMES, AnySplits
 from src.utils.errors import UserError, first_few
 from src.utils.tasks import BINARY, CLASSIFICATION, MULTILABEL, REGRESSION, Task
-from src.utils.training.evaluation import EVALUATION_BATCH, evaluate
+from src.utils.training.evaluation import EVALUATION_BATCH, evaluate, evaluation_batch
 from src.utils.training.losses import is_labelled, loss_of, needs_labels, task_labels
 
 _YES_NO_TYPES = (torch.int64, torch.bool, torch.float32, torch.float64)
@@ -81,8 +81,9 @@ def check_functions(
     for task in own:
         if callable(task.loss):
             _check_loss(network, splits.train, tasks, task, criterion, batch_size)
-    first = _Part(splits.validation)
-    for task, found in zip(tasks, _tried(lambda: evaluate(network, first, tasks, criterion), own), strict=True):
+    first, together = _Part(splits.validation), evaluation_batch(batch_size)
+    scores = _tried(lambda: evaluate(network, first, tasks, criterion, together), own)
+    for task, found in zip(tasks, scores, strict=True):
         if callable(task.metric) and not isinstance(found, float):
             raise UserError(f"the metric of task {task.name} is {found!r} on a batch; allowed: a number")
 

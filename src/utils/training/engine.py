@@ -27,7 +27,7 @@ from src.utils.training.checkpoints import (
     check_optimizer,
     copied,
 )
-from src.utils.training.evaluation import Evaluation, evaluate
+from src.utils.training.evaluation import Evaluation, evaluate, evaluation_batch
 from src.utils.training.losses import all_labelled
 from src.utils.training.method import Method
 from src.utils.training.parameters import TrainingParameters
@@ -127,7 +127,9 @@ class Trainer:
 
     def evaluate(self, data: Data) -> Evaluation:
         """Test the network on the tasks that are trained."""
-        return evaluate(self.model, data, self.method.tasks, self.parameters.criterion)
+        parameters = self.parameters
+        batch_size = evaluation_batch(parameters.batch_size)
+        return evaluate(self.model, data, self.method.tasks, parameters.criterion, batch_size)
 
     def run(self, phase: Phase) -> Snapshot:
         """Train one phase and return its best model.

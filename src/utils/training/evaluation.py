@@ -17,6 +17,11 @@ from src.utils.training.scores import metrics_of, score_of
 EVALUATION_BATCH = 500
 
 
+def evaluation_batch(batch_size: int) -> int:
+    """Samples at a time that need no more memory, without gradients, than a training step; 500 at most."""
+    return min(EVALUATION_BATCH, 2 * batch_size)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a network reaches on a split, per task.

@@ -17,7 +17,7 @@ from Data_loaders.batches import Inputs, Labels
 from src.utils.sparsity.rows import from_rows, to_rows, with_rows
 from src.utils.sparsity.sharing import RowPattern
 from src.utils.training.engine import Trainer, make_optimizer
-from src.utils.training.evaluation import Evaluation, evaluate_each
+from src.utils.training.evaluation import Evaluation, evaluate_each, evaluation_batch
 from src.utils.training.records import Observer, Phase, RowRule
 
 
@@ -125,7 +125,9 @@ class StackTrainer(Trainer):
             return [list(task_outputs) for task_outputs in zip(*found, strict=True)]
 
         modules = [member.model for member in self.members]
-        return evaluate_each(modules, outputs, self.splits.validation, self.method.tasks, self.parameters.criterion)
+        parameters, data = self.parameters, self.splits.validation
+        batch_size = evaluation_batch(parameters.batch_size)
+        return evaluate_each(modules, outputs, data, self.method.tasks, parameters.criterion, batch_size)
 
 
 class StackedPatterns(RowRule):

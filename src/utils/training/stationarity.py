@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from Data_loaders.batches import Inputs, Labels
+from Data_loaders.batches import Batch
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.sparsity.rows import from_rows, to_rows, with_rows
 from src.utils.sparsity.sharing import RowPattern
@@ -15,46 +15,81 @@ from src.utils.training.chebyshev_method import ChebyshevMethod
 
 
 def relative_gradient(
-    model: MultiTaskNetwork, method: ChebyshevMethod, images: Inputs, labels: Labels, lam: Sequence[float]
+    model: MultiTaskNetwork, method: ChebyshevMethod, batches: Iterable[Batch], lam: Sequence[float]
 ) -> float:
     """Norm of the Lagrangian's gradient, relative to the largest of its terms; 0 at a stationary point.
 
-    .. math:: \\frac{\\|\\sum_i \\lambda_i \\nabla c_i\\|}{\\max_i \\|\\nabla c_i\\|}
+    .. math:: \\frac{\\|\\sum_i \\lambda_i \\nabla c_i\\|}{\\max_i \\|\\nabla c_i\\|},
+        \\qquad \\nabla c_i = \\sum_j \\frac{\\partial c_i}{\\partial f_j} \\nabla f_j
 
     over the objectives in play with a preference. The gradients are taken in evaluation mode and within what the
     network may do: zero rows stay zero, and equal rows of a sparse layer equal. On all training data, or a fixed part
-    of them, it is a property of the network; on a batch it is noise around it.
+    of them, it is a property of the network; on a single batch it is noise around it. The objectives f are means, and
+    so are their gradients, which are summed up batch by batch: no more than a batch has to be in memory.
 
     Args:
         model: the trained network.
         method: in the phase the network comes from.
-        images, labels: of the training data.
+        batches: of the training data; the loss of a task is its mean over the labels there are.
         lam: multipliers of the objectives, m + 1 numbers, that belong to the network.
     """
     was_training = model.training
     model.eval()
-    c = method.terms(method.objectives(model(images), labels))
-    gradients = torch.stack([_gradient(model, method, c[i]) for i in method.active])  # (n, P)
+    f, gradients = _mean_objectives(model, method, batches)
     model.train(was_training)
-    weights = gradients.new_tensor(lam)[method.active]
-    largest = gradients.norm(dim=1).max().clamp(min=torch.finfo(gradients.dtype).tiny)
-    return float((weights @ gradients).norm() / largest)
+    change = torch.autograd.functional.jacobian(method.terms, f)[method.active]  # of c by f, (n, m + 1)
+    terms = change @ _projected(gradients, model, method)  # (n, P)
+    weights = terms.new_tensor(lam)[method.active]
+    largest = terms.norm(dim=1).max().clamp(min=torch.finfo(terms.dtype).tiny)
+    return float((weights @ terms).norm() / largest)
 
 
-def _gradient(model: MultiTaskNetwork, method: ChebyshevMethod, term: Tensor) -> Tensor:
-    """Gradient of a term, shape (P,), projected onto the patterns of the sparse layers."""
+def _mean_objectives(
+    model: MultiTaskNetwork, method: ChebyshevMethod, batches: Iterable[Batch]
+) -> tuple[Tensor, Tensor]:
+    """Objectives of all batches, shape (m + 1,), and their gradients, shape (m + 1, P)."""
     parameters = list(model.parameters())
-    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    f = torch.zeros_like(method.k)
+    gradients = f.new_zeros(len(f), sum(parameter.numel() for parameter in parameters))
+    total = torch.zeros_like(f)
+    for images, labels in batches:
+        found = method.objectives(model(images), labels)
+        count = found.new_tensor([1, *method.counts])  # Omega is the same in every batch
+        total += count
+        share = count / total.clamp(min=1)
+        f += share * (found.detach() - f)
+        for number, objective in enumerate(found):
+            gradients[number] += share[number] * (_gradient(objective, parameters) - gradients[number])
+    return f, gradients
+
+
+def _gradient(objective: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Gradient in all parameters, shape (P,)."""
+    gradients = torch.autograd.grad(objective, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def _projected(gradients: Tensor, model: MultiTaskNetwork, method: ChebyshevMethod) -> Tensor:
+    """Gradients, shape (n, P), projected onto the patterns of the sparse layers."""
+    parameters = list(model.parameters())
     sparse = {id(layer.parameter): layer.positions for layer in method.sparse_layers}
+    parts = gradients.split([parameter.numel() for parameter in parameters], dim=1)
     return torch.cat(
         [
-            (_projected(gradient, parameter, sparse[id(parameter)]) if id(parameter) in sparse else gradient).flatten()
-            for parameter, gradient in zip(parameters, gradients, strict=True)
-        ]
+            _within(part, parameter, sparse[id(parameter)]) if id(parameter) in sparse else part
+            for part, parameter in zip(parts, parameters, strict=True)
+        ],
+        dim=1,
     )
 
 
-def _projected(gradient: Tensor, weight: Tensor, positions: int) -> Tensor:
+def _within(gradients: Tensor, weight: Tensor, positions: int) -> Tensor:
+    """Gradients in a sparse weight, shape (n, its size), with zero rows at zero and equal rows equal."""
     wanted = with_rows(weight.detach(), positions)
     pattern = RowPattern.of_equal(to_rows(wanted))
-    return from_rows(pattern.project(to_rows(with_rows(gradient, positions))), wanted.shape).reshape(weight.shape)
+    return torch.stack(
+        [
+            from_rows(pattern.project(to_rows(with_rows(one.view_as(weight), positions))), wanted.shape).reshape(-1)
+            for one in gradients
+        ]
+    )
