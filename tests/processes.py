@@ -1,10 +1,11 @@
-"""What processes of a sweep do in tests beside training: they see nothing that a test patches in its own process."""
+"""Processes of a sweep in tests: what they do beside training, as they see nothing that a test patches; or none."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from Data_loaders import registry
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.MultiMnist import load_multidigits
 from src.models.backbones import BACKBONES
-from src.utils.runs.config import ROOT
+from src.models.names import OWN
+from src.utils.errors import UserError
+from src.utils.runs.config import OUTPUT, ROOT, Run
+from src.utils.runs.run import train_run
+from src.utils.study import workers
+from src.utils.study.record import RECORD
+from src.utils.study.worker import End, train_apart
 from src.utils.training import engine
+from src.utils.training.records import Observer
 
 FIRST, SECOND = "k0_0.25_0.75", "k0_0.5_0.5"
 """Names of the trials that something happens to."""
@@ -110,3 +119,24 @@ def add_three_tasks() -> None:
     BACKBONES["Small"] = BACKBONES["MultiMnist"]
     entry = registry.DatasetEntry(load_three_tasks, backbone="Small", demo="Three", tasks=3)
     registry.DATASETS = {**registry.DATASETS, "Three": entry}
+
+
+_TRAINING = threading.Lock()
+
+
+def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Let sweeps do without processes of their own, whose start takes longer than a short training."""
+    patch.setattr(workers, "train_apart", _train_here)
+
+
+def _train_here(script: str, folder: str, sweep: str) -> End:
+    """What a process does with a run of a network known by name; others need their script, and get a process."""
+    if (Path(folder) / RECORD).exists() or Run.read(Path(folder)).config.architecture == OWN:
+        return train_apart(script, folder, sweep)
+    with _TRAINING:  # the random numbers are those of the process
+        (Path(folder) / OUTPUT).touch()
+        try:
+            train_run(Run.read(Path(folder)), Observer(), among_many=True)
+        except UserError as error:
+            return End(str(error))
+    return End()

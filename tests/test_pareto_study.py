@@ -27,7 +27,7 @@ from tests.conftest import CPU, equal_states
 from tests.test_scripts import files_in, run
 
 SCRIPT = "Pareto_front_study_MDMTN_MM.py"
-SHORT = ["--demo", "--num_epochs", "1", "--max_iter", "1", "--jobs", "2", "--resolution", "4"]
+SHORT = ["--demo", "--num_epochs", "1", "--max_iter", "1", "--num_batchEpoch", "8", "--jobs", "2", "--resolution", "4"]
 MODEL = ["--demo", "--num_epochs", "1", "--max_iter_search", "3", "--max_iter_retrain", "1"]
 
 

@@ -22,12 +22,14 @@ from src.utils.command_line.parser import exit_code
 from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.study.sweep import Outcome
+from tests.processes import train_in_this_process
 from tests.test_report import made_up_search, made_up_study
 
 RESULTS = ROOT / "results"
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    train_in_this_process(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["reproduce", *words])
     return exit_code(reproduce.main)
 

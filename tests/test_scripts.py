@@ -30,7 +30,7 @@ from src.utils.errors import UserError
 from src.utils.runs.config import ROOT
 from src.utils.tasks import Task
 from src.utils.training.parameters import TrainingParameters
-from tests.processes import script_with
+from tests.processes import script_with, train_in_this_process
 from tests.test_training import Messages
 from Train_and_Test import train_and_test
 
@@ -52,7 +52,8 @@ PARAMETER_COUNTS = {
 
 
 def run(monkeypatch: pytest.MonkeyPatch, script: str, *flags: str) -> int:
-    """The exit code of a script run with these flags."""
+    """The exit code of a script run with these flags, in this process with all that it trains."""
+    train_in_this_process(monkeypatch)
     monkeypatch.setattr(sys, "argv", [script, *flags])
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(ROOT / script), run_name="__main__")

@@ -15,11 +15,13 @@ from src.utils.errors import UserError
 from src.utils.report.draw import draw
 from src.utils.study.sparsity_study import TABLE, read_sizes, sparsity_candidates
 from src.utils.study.sweep import read_outcome
+from tests.processes import train_in_this_process
 
 FEW = ("--demo", "--num_epochs", "1", "--num_batchEpoch", "4", "--max_iter", "1", "--max_iter_search", "1")
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    train_in_this_process(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["Train_and_Test.py", "sparsity_study", *words])
     return exit_code(lambda: Train_and_Test.main(sys.argv[1:]))
 

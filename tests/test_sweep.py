@@ -44,6 +44,7 @@ from tests.processes import (
     be_killed,
     break_down,
     script_that,
+    train_in_this_process,
     wait_for_another_process,
     wait_for_go,
     wait_until,
@@ -595,8 +596,9 @@ def test_vectors_that_differ_in_the_eighth_digit_have_names_of_their_own(
 
 
 def test_repetition_r_depends_on_its_seed_only_and_more_of_them_take_over_what_there_is(
-    tmp_path: Path, digits: MultiTaskDataset
+    tmp_path: Path, digits: MultiTaskDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    train_in_this_process(monkeypatch)
     first = repeat(basis_in(tmp_path, digits), 1)
     stamp = (first.results[0].folder / "results.json").stat().st_mtime_ns
     both = repeat(basis_in(tmp_path, digits), 2)
@@ -640,7 +642,10 @@ def test_a_device_without_memory_is_a_matter_of_the_batches(tmp_path: Path, monk
     one_line(error)
 
 
-def test_search_says_why_no_candidate_could_be_trained(tmp_path: Path, digits: MultiTaskDataset) -> None:
+def test_search_says_why_no_candidate_could_be_trained(
+    tmp_path: Path, digits: MultiTaskDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_in_this_process(monkeypatch)
     reason = r"training diverged in epoch 1, .*: lower lr, 1e\+30 in this epoch, for instance with --lr 5e\+29"
     with pytest.raises(UserError, match=f"^none of 1 trainings could be finished: {reason}$") as error:
         search(basis_in(tmp_path, digits), [{"lr": 1e30}])
@@ -667,7 +672,8 @@ def test_candidates_that_cannot_be_trained_are_refused_before_any_work(
     assert not any(tmp_path.iterdir())
 
 
-def test_teachers_are_trained_once(tmp_path: Path, digits: MultiTaskDataset) -> None:
+def test_teachers_are_trained_once(tmp_path: Path, digits: MultiTaskDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_in_this_process(monkeypatch)
     listener = Listener()
     basis = replace(basis_in(tmp_path, digits, TWO, listener), parameters=TINY.changed(w=(0.0, 1.0), a=(), num_tasks=2))
     first = train_teachers(basis)
