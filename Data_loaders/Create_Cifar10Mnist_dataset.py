@@ -16,9 +16,6 @@ if __name__ == "__main__":  # a script finds the modules in its own folder, but 
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
 from Data_loaders.datasets import MultiTaskDataset, cached_arrays
 from Data_loaders.sources import (
@@ -32,6 +29,7 @@ from Data_loaders.sources import (
     load_digits_source,
     load_mnist,
     load_photographs_source,
+    resized,
 )
 from src.utils.errors import UserError
 
@@ -58,8 +56,7 @@ def paste(pictures: Images, digits: Images) -> Images:
         pictures: uint8, shape (N, 32, 32, 3). Returns the same shape and type.
         digits: uint8, shape (N, 28, 28).
     """
-    large = resize(torch.from_numpy(digits).unsqueeze(1), [SIZE, SIZE], InterpolationMode.BILINEAR, antialias=True)
-    grey = large.permute(0, 2, 3, 1).numpy()  # (N, 1, 32, 32) -> (N, 32, 32, 1)
+    grey = resized(digits, SIZE)[..., None]  # (N, 32, 32, 1)
     mixed = pictures * np.uint16(255 - OPACITY) + grey * np.uint16(OPACITY) + np.uint16(255 // 2)
     mixed //= 255
     return np.where(grey > 0, mixed.astype(np.uint8), pictures)

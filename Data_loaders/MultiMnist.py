@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
 from Data_loaders.datasets import MultiTaskDataset, cached_arrays
-from Data_loaders.sources import DIGIT_CLASSES, Images, Labels, Source, load_digits_source, load_mnist
+from Data_loaders.sources import DIGIT_CLASSES, Images, Labels, Source, load_digits_source, load_mnist, resized
 
 SIZE, CANVAS, OFFSET = 28, 36, 6
 TASK_NAMES = ("left digit", "right digit")
@@ -32,9 +29,7 @@ def overlay(left: Images, right: Images) -> Images:
     canvas[:, :SIZE, :SIZE] = left
     corner = canvas[:, OFFSET : OFFSET + SIZE, OFFSET : OFFSET + SIZE]
     np.maximum(corner, right, out=corner)
-    small = resize(torch.from_numpy(canvas).unsqueeze(1), [SIZE, SIZE], InterpolationMode.BILINEAR, antialias=True)
-    composed: Images = small.squeeze(1).numpy()
-    return composed
+    return resized(canvas, SIZE)
 
 
 def compose(x: Images, y: Labels, rng: np.random.Generator, partners: int = 1) -> tuple[Images, Labels]:

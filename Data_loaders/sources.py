@@ -1,4 +1,7 @@
-"""Single-task image sources: uint8 images and labels, from files already there or a checked download."""
+"""Single-task image sources: uint8 images and labels, from files already there or a checked download.
+
+What reads the files is imported where it is called: torchvision and scikit-learn take long to start.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_images
-from torchvision.datasets import CIFAR10, MNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
+from torch.nn import functional
 
 from src.utils.errors import UserError
 from src.utils.files import read_npz
@@ -60,6 +62,8 @@ def load_mnist(folder: Path) -> Source:
     Raises:
         UserError: if the files are missing and cannot be downloaded, or are damaged.
     """
+    from torchvision.datasets import MNIST
+
     raw = folder / "MNIST" / "raw"
     if not _mnist_files_present(folder):
         _download("MNIST", folder, lambda: MNIST(str(folder), train=True, download=True))
@@ -79,6 +83,8 @@ def load_mnist(folder: Path) -> Source:
 
 
 def _read_idx(path: Path) -> np.ndarray:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
     try:
         read = read_image_file if "images" in path.name else read_label_file
         return np.asarray(read(str(path)).numpy())
@@ -114,6 +120,8 @@ def load_photographs_source(train: int, test: int, seed: int) -> Source:
     Returns:
         The crops; their class is the number of the photograph in PHOTOGRAPH_CLASSES.
     """
+    from sklearn.datasets import load_sample_images
+
     photographs = np.stack(load_sample_images().images)  # (2, 427, 640, 3)
     stripes = np.arange(photographs.shape[2] // STRIPE)
     for_test = np.isin(stripes, TEST_STRIPES)
@@ -141,6 +149,8 @@ def load_digits_source() -> Source:
 
     A fixed random choice of 397 is the test set, so that training and test digits are of the same writers.
     """
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8), values 0..16 -> 0..255
     large = np.stack(
@@ -149,6 +159,20 @@ def load_digits_source() -> Source:
     labels = digits.target.astype(np.int64)
     train, test = np.split(np.random.default_rng(0).permutation(len(labels)), [1400])
     return make_source("digits", large[train], labels[train], large[test], labels[test])
+
+
+def resized(images: Images, side: int) -> Images:
+    """Grey images of another size, bilinear, with anti-aliasing where they shrink.
+
+    Computed in whole numbers, as Pillow does it, and so the same on every machine.
+
+    Args:
+        images: shape (N, H, W).
+        side: of the images returned, shape (N, side, side).
+    """
+    batch = torch.from_numpy(images).unsqueeze(1)
+    found: Images = functional.interpolate(batch, (side, side), mode="bilinear", antialias=True).squeeze(1).numpy()
+    return found
 
 
 def make_source(name: str, x_train: Images, y_train: Labels, x_test: Images, y_test: Labels) -> Source:
@@ -196,6 +220,8 @@ def _cifar10_part(path: Path, arrays: Mapping[str, np.ndarray], split: str) -> t
 
 
 def _torchvision_cifar10(folder: Path) -> Source:
+    from torchvision.datasets import CIFAR10
+
     files = folder / CIFAR10.base_folder
     if not files.is_dir():
         _download("CIFAR-10", folder, lambda: CIFAR10(str(folder), download=True))

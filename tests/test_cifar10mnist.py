@@ -15,6 +15,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,6 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from Data_loaders import Create_Cifar10Mnist_dataset as create
-from Data_loaders import sources
 from Data_loaders.Create_Cifar10Mnist_dataset import (
     ALIGNED,
     ALL,
@@ -565,7 +565,7 @@ def test_crops_for_training_and_test_are_of_disjoint_stripes(monkeypatch: pytest
     class Bunch:
         images = (photograph(0), photograph(1))
 
-    monkeypatch.setattr(sources, "load_sample_images", Bunch)
+    monkeypatch.setattr(sklearn.datasets, "load_sample_images", Bunch)
     source = load_photographs_source(3000, 500, seed=3)
     for x, y, stripes in (
         (source.x_train, source.y_train, {0, 1, 3, 4, 5, 6, 8, 9}),

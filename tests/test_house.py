@@ -109,4 +109,5 @@ def test_reading_flags_needs_no_torch_and_training_no_pictures() -> None:
         ).stdout.strip()
 
     assert loaded("import Train_and_Test", "torch", "matplotlib", "sklearn") == "[]"
-    assert loaded("import src.utils.runs.run, src.utils.study.worker", "matplotlib") == "[]"
+    worker = "import src.utils.runs.run, src.utils.study.worker"
+    assert loaded(worker, "matplotlib", "torchvision", "sklearn") == "[]"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from src.utils.checked import from_plain, to_plain
 from src.utils.errors import UserError
@@ -240,14 +242,8 @@ def numbers(values: Sequence[float | None]) -> tuple[float, ...]:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    import sklearn
-    import torch
-    import torchvision
-
     return {
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
+        "torch": str(torch.__version__),  # with its build, for the CPU or for a version of CUDA
+        **{name: metadata.version(name) for name in ("torchvision", "numpy", "scikit-learn")},
     }
