@@ -20,14 +20,14 @@ _BACKBONE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 _SPARSITY: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
     {
-        ("MultiMnist", "MDMTN"): {"min_sparsRate": 20.0, "max_layerSRate": 0.8},
-        ("MultiMnist", "HPS"): {"min_sparsRate": 10.0, "max_layerSRate": 0.8},
-        ("MultiMnist", "STL"): {"min_sparsRate": 10.0, "max_layerSRate": 0.8},
-        ("MultiMnist", "MTAN"): {"min_sparsRate": 20.0, "max_layerSRate": 0.8},
-        ("Cifar10Mnist", "MDMTN"): {"min_sparsRate": 10.0, "max_layerSRate": 0.33},
-        ("Cifar10Mnist", "HPS"): {"min_sparsRate": 5.0, "max_layerSRate": 0.15},
-        ("Cifar10Mnist", "STL"): {"min_sparsRate": 5.0, "max_layerSRate": 0.15},
-        ("Cifar10Mnist", "MTAN"): {"min_sparsRate": 10.0, "max_layerSRate": 0.33},
+        (backbone, architecture): {"min_sparsRate": least, "max_layerSRate": cap}
+        for backbone, architectures, least, cap in (
+            ("MultiMnist", ("MDMTN", "MTAN"), 20.0, 0.8),
+            ("MultiMnist", ("HPS", "STL"), 10.0, 0.8),
+            ("Cifar10Mnist", ("MDMTN", "MTAN"), 10.0, 0.33),
+            ("Cifar10Mnist", ("HPS", "STL"), 5.0, 0.15),
+        )
+        for architecture in architectures
     }
 )
 
