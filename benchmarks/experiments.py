@@ -134,11 +134,12 @@ def read_rows(file: Path, kind: type[T]) -> dict[str, list[T]]:
 
 
 def revision() -> str | None:
-    """Of the program; with a plus where files have been changed since."""
+    """Of the program; with a plus where files have been changed since, but for the results, which it writes itself."""
+    changes = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     try:
         head, changed = (
             subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+            for words in (("rev-parse", "--short", "HEAD"), changes)
         )
     except (OSError, subprocess.CalledProcessError):
         return None

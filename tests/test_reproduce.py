@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 from argparse import Namespace
 from dataclasses import asdict
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import preference_ratios, reproduce, scalarizations, sparsity_control
+from benchmarks import experiments, preference_ratios, reproduce, scalarizations, sparsity_control
 from benchmarks.cases import CAPPED, CASES
 from benchmarks.experiments import keep_rows, read_rows
 from benchmarks.pictures import draw
@@ -20,6 +22,7 @@ from benchmarks.shown import SHOWN_RUNS, SHOWN_STUDIES
 from benchmarks.tables import PAGES, REFERENCE, TABLES, read_lines, size_of, with_tables, write_tables
 from src.utils.command_line.parser import exit_code
 from src.utils.errors import UserError
+from src.utils.files import write_text
 from src.utils.runs.config import ROOT
 from src.utils.study.sweep import Outcome
 from tests.processes import train_in_this_process
@@ -309,6 +312,28 @@ def test_other_sweeps_are_not_kept_as_studies(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(SHOWN_STUDIES, "HPS", "pareto_{0.architecture}_{0.dataset}".format(search.results[0]))
     assert command(monkeypatch, "--collect", str(search.folder), "--results", str(tmp_path / "r")) == 0
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_results_that_are_written_do_not_change_the_revision_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    for file in ("results/case.jsonl", "program.py"):
+        write_text(tmp_path / file, "1")
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    monkeypatch.setattr(experiments, "ROOT", tmp_path)
+    head = experiments.revision()
+    assert head is not None
+    assert re.fullmatch("[0-9a-f]{7,}", head)
+    write_text(tmp_path / "results" / "case.jsonl", "2")
+    assert experiments.revision() == head
+    write_text(tmp_path / "program.py", "2")
+    assert experiments.revision() == f"{head}+"
 
 
 def test_a_run_of_other_parameters_is_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
