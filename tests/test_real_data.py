@@ -37,7 +37,7 @@ def test_short_sparse_training_on_multimnist(tmp_path: Path) -> None:
 
 
 def test_short_training_on_cifar10mnist(tmp_path: Path) -> None:
-    results = results_of(tmp_path, "Example_HPS_CM_noSparsity.py", "--max_iter", "1", "--lr", "1e-3")
+    results = results_of(tmp_path, "Example_HPS_CM_noSparsity.py", "--max_iter", "2", "--lr", "1e-3")
     photograph, digit = results["test_accuracy"]
     assert photograph > 35
-    assert digit > 75
+    assert digit > 90  # most of the weight is on the digits, which are learned first
