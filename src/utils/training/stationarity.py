@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from Data_loaders.batches import Batch
+from Data_loaders.batches import Batch, Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork
 from src.utils.sparsity.rows import from_rows, to_rows, with_rows
 from src.utils.sparsity.sharing import RowPattern
@@ -35,38 +35,41 @@ def relative_gradient(
     """
     was_training = model.training
     model.eval()
-    f, gradients = _mean_objectives(model, method, batches)
+    means = _mean_objectives(model, method, batches)
     model.train(was_training)
-    change = torch.autograd.functional.jacobian(method.terms, f)[method.active]  # of c by f, (n, m + 1)
-    terms = change @ _projected(gradients, model, method)  # (n, P)
+    change = torch.autograd.functional.jacobian(method.terms, means[:, 0])[method.active]  # of c by f, (n, m + 1)
+    terms = change @ _projected(means[:, 1:], model, method)  # (n, P)
     weights = terms.new_tensor(lam)[method.active]
     largest = terms.norm(dim=1).max().clamp(min=torch.finfo(terms.dtype).tiny)
     return float((weights @ terms).norm() / largest)
 
 
-def _mean_objectives(
-    model: MultiTaskNetwork, method: ChebyshevMethod, batches: Iterable[Batch]
-) -> tuple[Tensor, Tensor]:
-    """Objectives of all batches, shape (m + 1,), and their gradients, shape (m + 1, P)."""
-    parameters = list(model.parameters())
-    f = torch.zeros_like(method.k)
-    gradients = f.new_zeros(len(f), sum(parameter.numel() for parameter in parameters))
-    total = torch.zeros_like(f)
+def _mean_objectives(model: MultiTaskNetwork, method: ChebyshevMethod, batches: Iterable[Batch]) -> Tensor:
+    """Objectives over all batches, and their gradients in all parameters, shape (m + 1, 1 + P)."""
+    means = method.k.new_zeros(len(method.k), 1 + sum(parameter.numel() for parameter in model.parameters()))
+    total = torch.zeros_like(method.k)
     for images, labels in batches:
-        found = method.objectives(model(images), labels)
+        found = _objectives(model, method, images, labels)
         count = found.new_tensor([1, *method.counts])  # Omega is the same in every batch
         total += count
-        share = count / total.clamp(min=1)
-        f += share * (found.detach() - f)
-        for number, objective in enumerate(found):
-            gradients[number] += share[number] * (_gradient(objective, parameters) - gradients[number])
-    return f, gradients
+        means += (count / total.clamp(min=1)).unsqueeze(1) * (found - means)
+    return means
 
 
-def _gradient(objective: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Gradient in all parameters, shape (P,)."""
-    gradients = torch.autograd.grad(objective, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in gradients])
+def _objectives(model: MultiTaskNetwork, method: ChebyshevMethod, images: Inputs, labels: Labels) -> Tensor:
+    """Objectives of a batch, and their gradients, shape (m + 1, 1 + P); what the backward pass needs ends with this."""
+    parameters = list(model.parameters())
+    f = method.objectives(model(images), labels)
+    gradients = (
+        torch.autograd.grad(objective, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+        for objective in f
+    )
+    return torch.stack(
+        [
+            torch.cat([objective.detach().view(1), *(part.flatten() for part in gradient)])
+            for objective, gradient in zip(f, gradients, strict=True)
+        ]
+    )
 
 
 def _projected(gradients: Tensor, model: MultiTaskNetwork, method: ChebyshevMethod) -> Tensor:
