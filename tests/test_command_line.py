@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision.datasets
 from PIL import Image
 
-import Data_loaders.sources
 from Data_loaders.datasets import MultiTaskDataset
 from Data_loaders.loaders import make_splits
 from src.models.compact import CompactNetwork
@@ -307,7 +307,7 @@ def test_missing_data_without_network_is_one_line(
     def no_network(*_: Any, **__: Any) -> None:
         raise RuntimeError("no route to host")
 
-    monkeypatch.setattr(Data_loaders.sources, "MNIST", no_network)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", no_network)
     flags = ["--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path / "out")]
     assert run(monkeypatch, *flags) == 2
     screen = capsys.readouterr()
