@@ -25,7 +25,7 @@ def faults():
     last = torch.ones(1_000)
     del held
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(sum([faults() for _ in range(40)][-20:]))  # the first rounds lay out the heap: up to ten, it differs each time
+print(sum([faults() for _ in range(24)][-8:]))  # the first rounds lay out the heap: up to ten, it differs each time
 """
 
 
