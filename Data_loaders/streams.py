@@ -58,9 +58,8 @@ class Stream:
 
     def first(self, count: int) -> Batch:
         """The first samples, or all where there are fewer."""
-        found = list(first_batches(self, count, count))
-        inputs, labels = (joined([batch[part] for batch in found]) for part in (0, 1))
-        return inputs, labels
+        inputs, labels = zip(*first_batches(self, count, count), strict=True)
+        return joined(list(inputs)), joined(list(labels))
 
     def _pass(self, loader: DataLoader[Any], seed: int) -> Iterator[Batch]:
         """Batches of a loader whose random numbers start from a seed."""

@@ -131,12 +131,13 @@ def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
 
 def _train_here(script: str, folder: str, sweep: str) -> End:
     """What a process does with a run of a network known by name; others need their script, and get a process."""
-    if (Path(folder) / RECORD).exists() or Run.read(Path(folder)).config.architecture == OWN:
+    run = None if (Path(folder) / RECORD).exists() else Run.read(Path(folder))
+    if run is None or run.config.architecture == OWN:
         return train_apart(script, folder, sweep)
     with _TRAINING:  # the random numbers are those of the process
         (Path(folder) / OUTPUT).touch()
         try:
-            train_run(Run.read(Path(folder)), Observer(), among_many=True)
+            train_run(run, Observer(), among_many=True)
         except UserError as error:
             return End(str(error))
     return End()

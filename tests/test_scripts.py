@@ -52,7 +52,7 @@ PARAMETER_COUNTS = {
 
 
 def run(monkeypatch: pytest.MonkeyPatch, script: str, *flags: str) -> int:
-    """The exit code of a script run with these flags, in this process with all that it trains."""
+    """The exit code of a script run with these flags, in this process with the networks it trains, if known by name."""
     train_in_this_process(monkeypatch)
     monkeypatch.setattr(sys, "argv", [script, *flags])
     with pytest.raises(SystemExit) as left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from Data_loaders.batches import Batch, Inputs, Labels
 from src.models.multi_task import MultiTaskNetwork
@@ -59,17 +59,19 @@ def _mean_objectives(model: MultiTaskNetwork, method: ChebyshevMethod, batches: 
 def _objectives(model: MultiTaskNetwork, method: ChebyshevMethod, images: Inputs, labels: Labels) -> Tensor:
     """Objectives of a batch, and their gradients, shape (m + 1, 1 + P); what the backward pass needs ends with this."""
     parameters = list(model.parameters())
-    f = method.objectives(model(images), labels)
-    gradients = (
-        torch.autograd.grad(objective, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-        for objective in f
-    )
+    # One by one: the gradient of an entry of the stacked objectives would go back through all of the network.
+    objectives = [method.sparsity_objective(), *method.task_losses(model(images), labels)]
     return torch.stack(
-        [
-            torch.cat([objective.detach().view(1), *(part.flatten() for part in gradient)])
-            for objective, gradient in zip(f, gradients, strict=True)
-        ]
+        [torch.cat([objective.detach().view(1), _gradient(objective, parameters)]) for objective in objectives]
     )
+
+
+def _gradient(objective: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Gradient in all parameters, shape (P,); that of an objective out of play is 0."""
+    if not objective.requires_grad:
+        return objective.new_zeros(sum(parameter.numel() for parameter in parameters))
+    gradient = torch.autograd.grad(objective, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in gradient])
 
 
 def _projected(gradients: Tensor, model: MultiTaskNetwork, method: ChebyshevMethod) -> Tensor:
